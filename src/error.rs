@@ -1,0 +1,54 @@
+//! The library's error: one variant a domain, each with the domain's own error inside.
+
+use crate::cdr::CdrError;
+use crate::decode::DecodeError;
+use crate::image::ImageError;
+
+/// Any error of this library; `Display` is one sentence that says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An image's bytes do not fit its header, or its encoding is not accepted.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A compressed image could not be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A CDR message is torn or not what its type says.
+    #[error(transparent)]
+    Cdr(#[from] CdrError),
+    /// A tensor has another shape than the operation takes.
+    #[error("{what} has shape {got:?}, but {expected} is needed")]
+    Shape {
+        /// The tensor, by the name that the network gives it.
+        what: String,
+        /// The shape that is needed, in words or numbers.
+        expected: String,
+        /// The shape that came.
+        got: Vec<usize>,
+    },
+    /// Candle refused an operation.
+    #[error("the tensor operation failed")]
+    Tensor(#[from] candle_core::Error),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file's path as the user gave it.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Returns the error of an input or output operation on `path`.
+    pub fn file(path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::File {
+            path: path.display().to_string(),
+            source,
+        }
+    }
+}
+
+/// A `Result` with this library's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

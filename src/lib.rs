@@ -1,0 +1,13 @@
+//! ROS 2 semantic segmentation from one camera, by ECMNet (arXiv 2506.08629) through Candle.
+//!
+//! Data moves one way, as values: `CDR bytes -> ImageView -> [1,3,H,W] -> logits -> LabelMask ->
+//! CDR bytes`. Nothing here needs ROS except the module `ros`, behind the feature of that name.
+
+pub mod cdr;
+pub mod decode;
+pub mod error;
+pub mod image;
+pub mod msg;
+
+pub use error::{Error, Result};
+pub use image::{ImageView, PixelFormat};

@@ -29,6 +29,12 @@ pub enum Error {
     /// Candle refused an operation.
     #[error("the tensor operation failed")]
     Tensor(#[from] candle_core::Error),
+    /// A computed value is NaN or infinite.
+    #[error("the network gave {what} that are not finite; check the weights file")]
+    NotFinite {
+        /// The values, in words.
+        what: &'static str,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {

@@ -3,11 +3,16 @@
 //! Data moves one way, as values: `CDR bytes -> ImageView -> [1,3,H,W] -> logits -> LabelMask ->
 //! CDR bytes`. Nothing here needs ROS except the module `ros`, behind the feature of that name.
 
+pub mod bilinear;
 pub mod cdr;
 pub mod decode;
 pub mod error;
 pub mod image;
+pub mod labels;
 pub mod msg;
+pub mod overlay;
+pub mod preprocess;
 
 pub use error::{Error, Result};
 pub use image::{ImageView, PixelFormat};
+pub use labels::{ClassTable, Confidence, LabelMask};

@@ -1,0 +1,1 @@
+"""The parts of `scripts/setup_ros`, one concept a module."""

@@ -1,0 +1,66 @@
+"""The interface packages that a ROS 2 may lack, generated and built from `interfaces/`."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from .steps import Steps, command, digest
+
+INTERFACES = Path(__file__).resolve().parents[2] / "interfaces"
+
+
+def build_missing(
+    steps: Steps,
+    *,
+    into: Path,
+    on: tuple[Path, ...],
+    env: Mapping[str, str],
+    python: Path,
+) -> None:
+    """Build each package that no prefix of `on` has and install it in `into`."""
+    for source in sorted(folder for folder in INTERFACES.iterdir() if folder.is_dir()):
+        if any(has_package(prefix, source) for prefix in on if prefix != into):
+            continue
+        files = sorted(file for file in source.rglob("*") if file.is_file())
+        steps.run(
+            f"interfaces {source.name}",
+            inputs=(digest(*files), [str(prefix) for prefix in on]),
+            action=lambda source=source: build_package(
+                source, build_in=steps.root / "build", into=into, on=on, env=env, python=python
+            ),
+        )
+
+
+def has_package(prefix: Path, source: Path) -> bool:
+    """True if `prefix` has each message that `source` defines."""
+    index = prefix / "share" / "ament_index" / "resource_index" / "rosidl_interfaces" / source.name
+    if not index.is_file():
+        return False
+    known = index.read_text().split()
+    return all(f"msg/{file.name}" in known for file in source.glob("msg/*.msg"))
+
+
+def build_package(
+    source: Path,
+    *,
+    build_in: Path,
+    into: Path,
+    on: tuple[Path, ...],
+    env: Mapping[str, str],
+    python: Path,
+) -> None:
+    """Configure, build and install one interface package with CMake."""
+    build = build_in / source.name
+    shutil.rmtree(build, ignore_errors=True)
+    found = ";".join(str(prefix) for prefix in (into, *on))
+    configure: list[str | Path] = ["cmake", "-S", source, "-B", build]
+    configure += [f"-DCMAKE_INSTALL_PREFIX={into}", f"-DCMAKE_PREFIX_PATH={found}"]
+    configure += [f"-DPython3_EXECUTABLE={python}", f"-DPYTHON_EXECUTABLE={python}"]
+    # $ORIGIN: the package's libraries find each other and their neighbours without a library path.
+    configure += ["-DBUILD_TESTING=OFF", "-DCMAKE_BUILD_TYPE=Release"]
+    configure += ["-DCMAKE_INSTALL_RPATH=$ORIGIN;$ORIGIN/../../.."]
+    command(configure, env=env)
+    command(["cmake", "--build", build, "--parallel", str(os.cpu_count() or 1)], env=env)
+    command(["cmake", "--install", build], env=env)
+    shutil.rmtree(build)

@@ -3,6 +3,7 @@
 use crate::cdr::CdrError;
 use crate::decode::DecodeError;
 use crate::image::ImageError;
+use crate::network::WeightsError;
 
 /// Any error of this library; `Display` is one sentence that says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,22 @@ pub enum Error {
     /// A CDR message is torn or not what its type says.
     #[error(transparent)]
     Cdr(#[from] CdrError),
+    /// A weights file cannot be used.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The device that was asked for cannot be used.
+    #[error("{reason}")]
+    Device {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The CPU threads could not be started.
+    #[error("the CPU threads could not be started; ask for fewer")]
+    Threads {
+        /// What the thread pool said.
+        #[source]
+        source: rayon::ThreadPoolBuildError,
+    },
     /// A tensor has another shape than the operation takes.
     #[error("{what} has shape {got:?}, but {expected} is needed")]
     Shape {

@@ -10,6 +10,7 @@ pub mod error;
 pub mod image;
 pub mod labels;
 pub mod msg;
+pub mod network;
 pub mod overlay;
 pub mod preprocess;
 

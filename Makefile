@@ -28,7 +28,7 @@ test: ## every test; ECMNET_DATA=<folder with camvid_trainval.tar and make_bag.p
 	$(WITH_ROS) python scripts/run_tests.py
 
 test-colcon: tools ## `colcon build` in a workspace of its own: what is installed, and that it runs
-	$(WITH_ROS) python -m pytest -v colcon
+	$(WITH_ROS) python -m pytest -v tests/test_colcon.py
 
 lint: tools ## formats, clippy, ruff, licences and sources of the crates, the arrows between modules
 	cargo fmt --check

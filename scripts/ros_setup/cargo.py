@@ -1,4 +1,4 @@
-"""What Cargo is told: libclang for r2r's bindings, the prefix, and a linker that leaves an rpath."""
+"""What Cargo is told: libclang for r2r's bindings, the prefix, a linker that leaves an rpath."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ esac
 
 
 def configure(steps: Steps) -> None:
-    """Write `<root>/cargo.toml`, which `.cargo/config.toml` includes, and the linker that it names."""
+    """Write `<root>/cargo.toml`, which `.cargo/config.toml` includes, and the linker it names."""
     headers = host.compiler_headers()
     prefix = steps.root / "jazzy"
     steps.run(

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+# The generated type support is C and C++.
+COMPILERS = (("cc", "gcc"), ("c++", "g++"))
 SOURCE_A_ROS = "source a ROS 2 (`. /opt/ros/<distro>/setup.sh`) and run this again"
 WHEEL_PYTHONS = ((3, 11), (3, 12))
 OLDEST_GLIBC = (2, 28)
@@ -21,7 +23,8 @@ try:
 except ImportError:
     has_venv = False
 headers = os.path.join(sysconfig.get_path("include"), "Python.h")
-print(json.dumps([list(sys.version_info[:2]), has_venv, os.path.exists(headers)]))
+base = os.path.realpath(sys._base_executable)
+print(json.dumps([base, list(sys.version_info[:2]), has_venv, os.path.exists(headers)]))
 """
 
 
@@ -39,7 +42,8 @@ class SourcedRos:
 
 def sourced_ros(root: Path) -> SourcedRos | None:
     """The shell's ROS 2, or None where the shell has none but what set-up built under `root`."""
-    entries = [entry for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if entry]
+    listed = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    entries = [entry for entry in listed if entry]
     prefixes = tuple(Path(entry) for entry in entries if root not in Path(entry).resolve().parents)
     distro = os.environ.get("ROS_DISTRO")
     if prefixes and distro:
@@ -61,13 +65,10 @@ def wheel_python() -> Path:
         raise SetupError(f"the ROS 2 wheels need glibc 2.28, this is {glibc[1]}: {SOURCE_A_ROS}")
     faults = []
     for candidate in (sys.executable, "python3", "python3.12", "python3.11"):
-        found = shutil.which(candidate)
-        if not found:
+        about = about_python(candidate)
+        if about is None:
             continue
-        told = subprocess.run([found, "-c", _ABOUT_PYTHON], capture_output=True, text=True, check=False)
-        if told.returncode != 0:
-            continue
-        version, has_venv, has_headers = json.loads(told.stdout)
+        base, version, has_venv, has_headers = about
         name = f"Python {version[0]}.{version[1]}"
         if tuple(version) not in WHEEL_PYTHONS:
             faults.append(f"{name} has no ROS 2 wheels")
@@ -76,19 +77,35 @@ def wheel_python() -> Path:
         elif not has_headers:
             faults.append(f"{name} has no Python.h (Debian: `apt install python3-dev`)")
         else:
-            return Path(found)
+            return Path(base)
     what = "; ".join(dict.fromkeys(faults)) or "no python3 was found"
-    raise SetupError(f"a private ROS 2 needs Python 3.11 or 3.12 ({what}): install one, or {SOURCE_A_ROS}")
+    raise SetupError(
+        f"a private ROS 2 needs Python 3.11 or 3.12 ({what}): install one, or {SOURCE_A_ROS}"
+    )
 
 
-def require_compilers() -> None:
-    """Err unless a C and a C++ compiler are there; the generated type support is C++."""
-    for compiler, package in (("cc", "gcc"), ("c++", "g++")):
-        if not shutil.which(compiler):
-            raise SetupError(f"no `{compiler}` was found: install a compiler (Debian: `apt install {package}`)")
+def about_python(candidate: str) -> tuple[str, list[int], bool, bool] | None:
+    """What stands behind a virtual environment, version, has venv, has headers; None if no Python.
+
+    The Python behind, so that a set-up run by the environment that it fills does not remove itself.
+    """
+    found = shutil.which(candidate)
+    if not found:
+        return None
+    ask = [found, "-c", _ABOUT_PYTHON]
+    told = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return tuple(json.loads(told.stdout)) if told.returncode == 0 else None
+
+
+def require(*programs: tuple[str, str]) -> None:
+    """Err unless each `(program, Debian package)` is on the PATH."""
+    for program, package in programs:
+        if not shutil.which(program):
+            raise SetupError(f"no `{program}` was found (Debian: `apt install {package}`)")
 
 
 def compiler_headers() -> Path:
     """The C compiler's own include folder (stddef.h and its kin)."""
-    told = subprocess.run(["cc", "-print-file-name=include"], capture_output=True, text=True, check=True)
+    ask = ["cc", "-print-file-name=include"]
+    told = subprocess.run(ask, capture_output=True, text=True, check=True)
     return Path(told.stdout.strip()).resolve()

@@ -6,12 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import host, interfaces
+from . import host, interfaces, venv
 from .steps import Steps, command, digest
 
-SCRIPTS = Path(__file__).resolve().parent.parent
-PEERS = SCRIPTS / "requirements-peers.txt"
-WHEELS = SCRIPTS / "requirements-ros.txt"
+PEERS, WHEELS = venv.files("peers", "ros")[1:]
 
 
 def build(steps: Steps, sourced: host.SourcedRos) -> None:
@@ -24,23 +22,26 @@ def build(steps: Steps, sourced: host.SourcedRos) -> None:
         inputs=(str(python), prefixes, digest(PEERS, WHEELS)),
         action=lambda: install_peers(overlay, python),
     )
-    host.require_compilers()
+    host.require(*host.COMPILERS, ("cmake", "cmake"))
+    python = overlay / "bin" / "python"
     interfaces.build_missing(
-        steps,
-        into=overlay,
-        on=sourced.prefixes,
-        env=environment(overlay),
-        python=overlay / "bin" / "python",
+        steps, interfaces.Target(overlay, sourced.prefixes, python, environment(overlay))
     )
 
 
 def ros_python() -> Path:
     """The Python that the sourced ROS 2 was built for: the one that imports rclpy."""
     for candidate in ("python3", "/usr/bin/python3", sys.executable):
-        found = shutil.which(candidate)
-        if found and subprocess.run([found, "-c", "import rclpy"], stderr=subprocess.DEVNULL).returncode == 0:
-            return Path(found)
-    raise host.SetupError("no python3 imports the sourced ROS 2's rclpy: install rclpy, or leave the virtual environment")
+        about = host.about_python(candidate)
+        if about is None:
+            continue
+        base = about[0]
+        tried = subprocess.run([base, "-c", "import rclpy"], capture_output=True, check=False)
+        if tried.returncode == 0:
+            return Path(base)
+    raise host.SetupError(
+        "no python3 imports the sourced ROS 2's rclpy: install it, or leave the virtual environment"
+    )
 
 
 def environment(overlay: Path) -> dict[str, str]:
@@ -52,7 +53,7 @@ def environment(overlay: Path) -> dict[str, str]:
 
 
 def install_peers(overlay: Path, python: Path) -> None:
-    """Install libclang and what the peers import, but numpy: that must be the one rclpy was built for."""
+    """Install libclang and what the peers import, but numpy: rclpy fits the one there is."""
     shutil.rmtree(overlay, ignore_errors=True)
     command([python, "-m", "venv", "--system-site-packages", overlay])
     wanted = [pin for pin in pins(PEERS) if not pin.startswith("numpy==")]
@@ -62,5 +63,6 @@ def install_peers(overlay: Path, python: Path) -> None:
 
 
 def pins(requirements: Path) -> list[str]:
-    """The `name==version` words of a requirements file; its hashes are for the private prefix's Pythons."""
-    return [line.split()[0] for line in requirements.read_text().splitlines() if "==" in line.split("#")[0]]
+    """The `name==version` words of a requirements file; its hashes are of other Pythons' wheels."""
+    lines = requirements.read_text().splitlines()
+    return [line.split()[0] for line in lines if "==" in line and not line.startswith("#")]

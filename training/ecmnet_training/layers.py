@@ -37,25 +37,38 @@ class BNPReLU(nn.Module):
 class DepthwiseConv(nn.Conv2d):
     """One filter per channel, stride 1, "same" padding.
 
-    On a GPU it is a sum of shifted, weighted copies: cuDNN's grouped bf16 convolution is many times
-    slower than the fused pointwise kernel the compiler makes of this. Same values either way.
+    On a GPU it runs as `shifted_sum`: cuDNN's grouped bf16 convolution is many times slower than
+    the fused pointwise kernel that the compiler makes of that.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.is_cuda:
-            return super().forward(x)
-        (kh, kw), (dh, dw), (ph, pw) = self.kernel_size, self.dilation, self.padding
-        h, w = x.shape[2:]
-        padded = F.pad(x, (pw, pw, ph, ph))
-        taps = self.weight.view(1, -1, kh, kw, 1, 1)
-        y = torch.zeros((), device=x.device, dtype=torch.float32)
-        for i in range(kh):
-            for j in range(kw):
-                shifted = padded[:, :, i * dh : i * dh + h, j * dw : j * dw + w]
-                y = y + shifted * taps[:, :, i, j]
-        if self.bias is not None:
-            y = y + self.bias.view(1, -1, 1, 1)
-        return y.to(x.dtype)
+        if x.is_cuda:
+            return shifted_sum(x, self.weight, self.bias, dilation=self.dilation)
+        return super().forward(x)
+
+
+def shifted_sum(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, dilation: tuple[int, ...]
+) -> Tensor:
+    """The depthwise convolution of `x` with `weight` `[c, 1, kh, kw]`, "same" padding.
+
+    A sum of shifted copies, each times one filter tap; summed in the weight's dtype.
+    """
+    kh, kw = weight.shape[2:]
+    dh, dw = dilation
+    h, w = x.shape[2:]
+    pad_h, pad_w = dh * (kh // 2), dw * (kw // 2)
+    padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
+    terms = [
+        padded[:, :, i * dh : i * dh + h, j * dw : j * dw + w]
+        * weight[:, 0, i, j].view(1, -1, 1, 1)
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    y = sum(terms[1:], terms[0])
+    if bias is not None:
+        y = y + bias.view(1, -1, 1, 1)
+    return y.to(x.dtype)
 
 
 def conv(

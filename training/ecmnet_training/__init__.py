@@ -1,0 +1,1 @@
+"""The PyTorch twin of ecmnet_ros's network: training, evaluation, export and parity fixtures."""

@@ -1,0 +1,106 @@
+"""A training run's configuration: one TOML file, every key checked."""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .model import Plan
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which loader, the size `[h, w]` the network trains at, and what the model card must say."""
+
+    kind: Literal["camvid", "cityscapes", "pairs"]
+    size: tuple[int, int]
+    dataset: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW; linear warm-up, then poly or cosine decay to zero; EMA of weights and statistics."""
+
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    warmup_steps: int
+    schedule: Literal["poly", "cosine"]
+    ema_decay: float
+    decay_vectors: bool = True
+    """Whether weight decay also acts on biases, norms and slopes."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Ranges of the random changes; 0 or equal ends switch one off. Colours are on 0-255."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    aspect: float = 0.0
+    rotate_deg: float = 0.0
+    flip: bool = True
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue_deg: float = 0.0
+    gamma: float = 0.0
+    channel_gain: float = 0.0
+    shade: float = 0.0
+    """Strength of a smooth random light field over the picture."""
+    blur_px: float = 0.0
+    noise: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Cross-entropy with class weights 1/ln(class_weight_offset + p); 0 means no weights."""
+
+    class_weight_offset: float
+    lovasz: float = 0.0
+    auxiliary: float = 0.0
+    """Weight of the extra classifiers after dec1 and dec2; they are not exported."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run, apart from data path, seed and frames held out."""
+
+    plan: Plan
+    data: DataConfig
+    optim: OptimConfig
+    loss: LossConfig
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The configuration in a TOML file; a wrong or missing key is an error that names it."""
+    content = tomllib.loads(path.read_text())
+    sections = {
+        "data": DataConfig,
+        "optim": OptimConfig,
+        "loss": LossConfig,
+        "augment": AugmentConfig,
+    }
+    built = {}
+    for key, kind in sections.items():
+        if key in content:
+            built[key] = _section(kind, content.pop(key), f"{path}: [{key}]")
+    return _section(TrainConfig, content | built, str(path))
+
+
+def _section(kind: type, values: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    missing = sorted(
+        name
+        for name, f in known.items()
+        if name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    )
+    if unknown or missing:
+        raise ValueError(f"{where}: unknown keys {unknown}, missing keys {missing}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

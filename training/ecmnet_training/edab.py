@@ -1,0 +1,72 @@
+"""EDAB: the encoder's and decoder's block, eqs 1-4 of the paper."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import BNPReLU, conv, conv_act
+
+
+class ChannelAttention(nn.Module):
+    """x * sigmoid(conv1d_k3 over the channels of GAP(x)), zero-padded, no bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = F.pad(x.mean((2, 3), dtype=_sum_dtype(x)), (1, 1))
+        w = self.conv.weight.view(3)
+        logits = w[0] * pooled[:, :-2] + w[1] * pooled[:, 1:-1] + w[2] * pooled[:, 2:]
+        return x * torch.sigmoid(logits)[:, :, None, None].to(x.dtype)
+
+
+class DirectionAttention(nn.Module):
+    """x * sigmoid(W_h mean_w(x) + W_w mean_h(x)); [W_h | W_w] is one bias-free 1x1, 2c -> c.
+
+    A 1x1 convolution commutes with broadcasting, so it runs on the two strips only.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2 * channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        w_h, w_w = self.conv.weight.chunk(2, dim=1)
+        rows = F.conv2d(x.mean(3, keepdim=True, dtype=_sum_dtype(x)).to(x.dtype), w_h)
+        columns = F.conv2d(x.mean(2, keepdim=True, dtype=_sum_dtype(x)).to(x.dtype), w_w)
+        return x * torch.sigmoid(rows + columns)
+
+
+class EDAB(nn.Module):
+    """Local and dilated depthwise branches on half the channels, two attentions, residual, shuffle.
+
+    `[b, c, h, w] -> [b, c, h, w]`; the output's channels are interleaved: even ones, then odd ones.
+    """
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.pre = BNPReLU(channels)
+        self.reduce = conv(channels, half, 1)
+        self.up1 = conv_act(half, half, (3, 1))
+        self.up2 = conv_act(half, half, (1, 3))
+        self.l1 = conv_act(half, half, (3, 1), depthwise=True)
+        self.l2 = conv_act(half, half, (1, 3), depthwise=True)
+        self.ca = ChannelAttention()
+        self.g1 = conv_act(half, half, (3, 1), dilation=dilation, depthwise=True)
+        self.g2 = conv_act(half, half, (1, 3), dilation=dilation, depthwise=True)
+        self.dda = DirectionAttention(half)
+        self.mid = BNPReLU(half)
+        self.expand = conv(half, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self.up2(self.up1(self.reduce(self.pre(x))))
+        local = self.ca(self.l2(self.l1(u)))
+        wide = self.dda(self.g2(self.g1(u)))
+        y = self.expand(self.mid(u + local + wide)) + x
+        return torch.cat([y[:, 0::2], y[:, 1::2]], dim=1)
+
+
+def _sum_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32

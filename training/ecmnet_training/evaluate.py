@@ -1,0 +1,102 @@
+"""Scores weights on labelled frames, as `ecmnet eval` does.
+
+    python -m ecmnet_training.evaluate --weights FILE --data PATH [--kind camvid] [--only PREFIX]
+
+One confusion matrix over all pixels, ignore_id dropped. A class absent from truth and prediction
+has no IoU (null) and does not enter the mean.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .classes import ClassTable
+from .data import SegmentationSet, load
+from .export import read_weights
+from .layers import bilinear
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and std `[3]` on 0-255, RGB, and the size `[h, w]` the network sees."""
+
+    mean: Tensor
+    std: Tensor
+    size_hw: tuple[int, int]
+
+
+@torch.inference_mode()
+def confusion_of(
+    network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
+) -> NDArray[np.int64]:
+    """`[classes, classes]` pixel counts: rows truth, columns prediction. Network in f32."""
+    device = next(network.parameters()).device
+    mean, std = (t.to(device).view(1, 3, 1, 1) for t in (norm.mean, norm.std))
+    classes = len(frames.classes)
+    counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+    for start in range(0, len(frames), batch):
+        images = frames.images[start : start + batch].to(device).float()
+        labels = frames.labels[start : start + batch].to(device).long()
+        if images.shape[2:] != norm.size_hw:
+            images = bilinear(images, norm.size_hw)
+        logits = network((images - mean) / std)
+        if logits.shape[2:] != labels.shape[1:]:
+            logits = bilinear(logits, labels.shape[1:])
+        kept = labels != frames.classes.ignore_id
+        pairs = labels[kept] * classes + logits.argmax(1)[kept]
+        counts += torch.bincount(pairs, minlength=classes * classes)
+    return counts.view(classes, classes).cpu().numpy()
+
+
+def iou_from_confusion(confusion: NDArray[np.int64]) -> list[float | None]:
+    """IoU of each class as a fraction; None where neither truth nor prediction has it."""
+    hits = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    return [float(h / u) if u else None for h, u in zip(hits, union, strict=True)]
+
+
+def report(confusion: NDArray[np.int64], classes: ClassTable, frames: int) -> dict[str, object]:
+    """`frames, miou, iou{class}, pixel_accuracy`, fractions; the names `ecmnet eval` uses."""
+    iou = iou_from_confusion(confusion)
+    present = [value for value in iou if value is not None]
+    return {
+        "frames": frames,
+        "miou": float(np.mean(present)) if present else None,
+        "iou": dict(zip(classes.names, iou, strict=True)),
+        "pixel_accuracy": float(np.trace(confusion) / max(confusion.sum(), 1)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Score a weights file on labelled frames.")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--kind", default="camvid", choices=["camvid", "cityscapes", "pairs"])
+    parser.add_argument("--only", nargs="*", default=[], help="prefixes of frame names to score")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, header = read_weights(args.weights)
+    frames = load(args.kind, args.data, header.train_size)
+    if frames.classes.names != header.classes.names:
+        raise SystemExit(f"{args.data} has classes {frames.classes.names}, not the weights'")
+    if args.only:
+        frames = frames.split(args.only)[1]
+    norm = Normalisation(torch.tensor(header.mean), torch.tensor(header.std), header.train_size)
+    result = report(
+        confusion_of(network.to(device).eval(), frames, norm), frames.classes, len(frames)
+    )
+    text = json.dumps(result, indent=1)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

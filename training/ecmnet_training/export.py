@@ -1,0 +1,111 @@
+"""Weights files: safetensors with the metadata that the node and the command line read."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .classes import ClassTable
+from .model import ECMNet, Plan
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """The metadata of a weights file. `mean` and `std` are RGB on 0-255, `train_size` `[h, w]`."""
+
+    plan: Plan
+    classes: ClassTable
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train_size: tuple[int, int]
+    dataset: str
+    licence: str
+    commit: str
+    miou: float
+    miou_on: str
+    temperature: float = 1.0
+
+    def to_metadata(self) -> dict[str, str]:
+        """The file's string map; lists as JSON."""
+        return {
+            "format": FORMAT,
+            "arch": "ecmnet",
+            "plan": self.plan,
+            "classes": json.dumps(self.classes.names),
+            "palette": json.dumps(self.classes.palette),
+            "ignore_id": str(self.classes.ignore_id),
+            "drivable": json.dumps(self.classes.drivable),
+            "colour_order": "rgb",
+            "mean": json.dumps(self.mean),
+            "std": json.dumps(self.std),
+            "train_size": json.dumps(self.train_size),
+            "temperature": repr(self.temperature),
+            "dataset": self.dataset,
+            "licence": self.licence,
+            "commit": self.commit,
+            "miou": repr(self.miou),
+            "miou_on": self.miou_on,
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> "WeightsHeader":
+        """The inverse of `to_metadata`; a missing key is an error that names it."""
+        try:
+            if metadata["format"] != FORMAT:
+                raise ValueError(f"format is {metadata['format']!r}, this program reads {FORMAT}")
+            return cls(
+                plan=metadata["plan"],
+                classes=ClassTable(
+                    tuple(json.loads(metadata["classes"])),
+                    tuple(tuple(c) for c in json.loads(metadata["palette"])),
+                    int(metadata["ignore_id"]),
+                    tuple(json.loads(metadata["drivable"])),
+                ),
+                mean=tuple(json.loads(metadata["mean"])),
+                std=tuple(json.loads(metadata["std"])),
+                train_size=tuple(json.loads(metadata["train_size"])),
+                dataset=metadata["dataset"],
+                licence=metadata["licence"],
+                commit=metadata["commit"],
+                miou=float(metadata["miou"]),
+                miou_on=metadata["miou_on"],
+                temperature=float(metadata.get("temperature", "1")),
+            )
+        except KeyError as error:
+            raise ValueError(f"the weights' metadata lack {error}") from error
+
+
+def write_weights(path: Path, state: dict[str, Tensor], header: WeightsHeader) -> None:
+    """One f32 safetensors file with the network's tensors (batch counters left out)."""
+    tensors = {
+        name: tensor.detach().float().cpu().contiguous()
+        for name, tensor in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, header.to_metadata())
+
+
+def read_weights(path: Path) -> tuple[ECMNet, WeightsHeader]:
+    """The network in f32 and the file's header; a tensor too many or too few is an error."""
+    with safe_open(path, "pt") as file:
+        header = WeightsHeader.from_metadata(file.metadata() or {})
+    network = ECMNet(len(header.classes), header.plan)
+    missing, unexpected = network.load_state_dict(load_file(path), strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ValueError(f"{path}: missing tensors {missing}, unexpected ones {unexpected}")
+    return network.eval(), header
+
+
+def with_score(path: Path, *, miou: float, miou_on: str, commit: str) -> None:
+    """Rewrites the file's score and commit, which are known only after the export."""
+    network, header = read_weights(path)
+    changed = dataclasses.replace(header, miou=miou, miou_on=miou_on, commit=commit)
+    write_weights(path, network.state_dict(), changed)

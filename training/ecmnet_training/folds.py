@@ -1,0 +1,93 @@
+"""Judges recipes on whole drives held out, several runs side by side on one GPU.
+
+    python -m ecmnet_training.folds --config A.toml B.toml --data PATH --out results.json
+
+Each (recipe, seed) is trained once per fold without that fold's frames and scored on them. The
+recipe's IoU comes from one confusion matrix summed over the folds.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .config import read_config
+from .data import SegmentationSet, load
+from .evaluate import Normalisation, confusion_of, report
+from .trainer import Trainer
+
+CAMVID_FOLDS = ("0001TP", "0006R0", "0016E5")
+_REPORT_EVERY_S = 20.0
+
+
+def main() -> None:
+    args = _arguments()
+    device = torch.device(args.device)
+    started = time.monotonic()
+    runs = []
+    for path, seed, fold in itertools.product(args.config, args.seeds, args.folds):
+        config = read_config(path)
+        frames = load(config.data.kind, args.data, config.data.size)
+        kept, held_out = frames.split([fold])
+        trainer = Trainer(config, kept, seed=seed, device=device)
+        runs.append((path.stem, seed, fold, trainer, held_out))
+        trainer.step()
+    train_together([trainer for *_, trainer, _ in runs])
+    seconds = time.monotonic() - started
+
+    results = []
+    for (recipe, seed), group in itertools.groupby(runs, key=lambda run: run[:2]):
+        matrices = {fold: score(trainer, held_out) for _, _, fold, trainer, held_out in group}
+        pooled = np.sum(list(matrices.values()), axis=0)
+        classes = runs[0][4].classes
+        results.append(
+            {
+                "recipe": recipe,
+                "seed": seed,
+                "seconds_all_runs": seconds,
+                "pooled": report(pooled, classes, 0),
+                "folds": {fold: report(m, classes, 0)["miou"] for fold, m in matrices.items()},
+                "confusion": pooled.tolist(),
+            }
+        )
+        print(f"{recipe} seed {seed}: pooled mIoU {results[-1]['pooled']['miou']:.4f}")
+    args.out.write_text(json.dumps(results) + "\n")
+
+
+def train_together(trainers: list[Trainer]) -> None:
+    """Runs all to their end, a step of each in turn; on a GPU their work overlaps."""
+    last_report = time.monotonic()
+    while any(t.steps_done < t.total_steps for t in trainers):
+        for trainer in trainers:
+            if trainer.steps_done < trainer.total_steps:
+                trainer.step()
+        if time.monotonic() - last_report > _REPORT_EVERY_S:
+            last_report = time.monotonic()
+            done = "  ".join(f"{t.steps_done}/{t.total_steps}" for t in trainers)
+            print(f"steps {done}", flush=True)
+
+
+def score(trainer: Trainer, held_out: SegmentationSet) -> NDArray[np.int64]:
+    """The averaged network's confusion matrix on `held_out`."""
+    norm = Normalisation(trainer.mean, trainer.std, tuple(trainer.images.shape[2:]))
+    return confusion_of(trainer.network(), held_out, norm)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Score recipes on drives held out.")
+    parser.add_argument("--config", type=Path, nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--folds", nargs="+", default=list(CAMVID_FOLDS))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

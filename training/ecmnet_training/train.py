@@ -1,0 +1,142 @@
+"""Trains one network and exports its averaged weights.
+
+    python -m ecmnet_training.train --config configs/camvid.toml --data PATH --out runs/NAME
+
+The run's folder gets a copy of the configuration, `run.json` (seed, versions, frames),
+TensorBoard events, `checkpoint.pt` and `weights.safetensors`. `--resume` continues from the
+checkpoint.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from .config import TrainConfig, read_config
+from .data import SegmentationSet, load
+from .evaluate import Normalisation, confusion_of, report
+from .export import WeightsHeader, write_weights
+from .trainer import Trainer
+
+_LOG_EVERY_STEPS = 50
+
+
+def main() -> None:
+    args = _arguments()
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    config = read_config(args.config)
+    frames = load(config.data.kind, args.data, config.data.size)
+    kept, held_out = frames.split(args.hold_out) if args.hold_out else (frames, None)
+    args.out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(args.config, args.out / "config.toml")
+    (args.out / "run.json").write_text(json.dumps(_provenance(args, kept), indent=1) + "\n")
+
+    trainer = Trainer(config, kept, seed=args.seed, device=device)
+    checkpoint = args.out / "checkpoint.pt"
+    if args.resume:
+        trainer.load_state_dict(torch.load(checkpoint, map_location=device, weights_only=True))
+    _run(trainer, args, held_out)
+    score = _score(trainer, held_out) if held_out is not None else None
+    write_weights(
+        args.out / "weights.safetensors",
+        trainer.network().state_dict(),
+        header_of(trainer, config, frames, score=score, args=args),
+    )
+    if score is not None:
+        print(json.dumps(score, indent=1))
+    print(f"wrote {args.out / 'weights.safetensors'}")
+
+
+def header_of(
+    trainer: Trainer,
+    config: TrainConfig,
+    frames: SegmentationSet,
+    *,
+    score: dict[str, object] | None,
+    args: argparse.Namespace,
+) -> WeightsHeader:
+    """The metadata of a finished run; the score is 0 "not measured" when no frame is held out."""
+    return WeightsHeader(
+        plan=config.plan,
+        classes=frames.classes,
+        mean=tuple(round(v, 3) for v in trainer.mean.tolist()),
+        std=tuple(round(v, 3) for v in trainer.std.tolist()),
+        train_size=config.data.size,
+        dataset=config.data.dataset,
+        licence=config.data.licence,
+        commit=args.commit,
+        miou=float(score["miou"]) if score else 0.0,
+        miou_on=f"held out: {', '.join(args.hold_out)}" if score else "not measured",
+    )
+
+
+def _run(trainer: Trainer, args: argparse.Namespace, held_out: SegmentationSet | None) -> None:
+    save_every = args.save_every * trainer.steps_per_epoch
+    since_log = 0
+    with (
+        SummaryWriter(str(args.out)) as writer,
+        tqdm(
+            total=trainer.total_steps, initial=trainer.steps_done, unit="step", file=sys.stderr
+        ) as bar,
+    ):
+        while trainer.steps_done < trainer.total_steps:
+            trainer.step()
+            since_log += 1
+            done = trainer.steps_done
+            if done % _LOG_EVERY_STEPS == 0 or done == trainer.total_steps:
+                loss = trainer.take_mean_loss(since_log)
+                if not np.isfinite(loss):
+                    raise SystemExit(f"the loss is {loss} after {done} steps; lower optim.lr")
+                writer.add_scalar("train/loss", loss, done)
+                writer.add_scalar("train/learning_rate", trainer.learning_rate(), done)
+                bar.set_postfix(loss=f"{loss:.3f}")
+                bar.update(since_log)
+                since_log = 0
+            if done % save_every == 0 or done == trainer.total_steps:
+                torch.save(trainer.state_dict(), args.out / "checkpoint.pt")
+                if held_out is not None:
+                    miou = _score(trainer, held_out)["miou"]
+                    writer.add_scalar("held_out/miou", miou, done)
+
+
+def _score(trainer: Trainer, held_out: SegmentationSet) -> dict[str, object]:
+    size = tuple(trainer.images.shape[2:])
+    norm = Normalisation(trainer.mean, trainer.std, size)
+    confusion = confusion_of(trainer.network(), held_out, norm)
+    return report(confusion, held_out.classes, len(held_out))
+
+
+def _provenance(args: argparse.Namespace, frames: SegmentationSet) -> dict[str, object]:
+    return {
+        "seed": args.seed,
+        "held_out": args.hold_out,
+        "frames": len(frames),
+        "commit": args.commit,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": sys.version.split()[0],
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train ECMNet from a configuration file.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder or tar of the data set")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hold-out", nargs="*", default=[], help="prefixes of frame names")
+    parser.add_argument("--save-every", type=int, default=50, metavar="EPOCHS")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--device", help="cuda, cuda:1, cpu; default: cuda if there is one")
+    parser.add_argument("--commit", default="unknown", help="written into the weights' metadata")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""One training run as a step that never waits for the host.
+
+On a GPU the data set lies in its memory as bytes, the whole step (batch, augmentation, network,
+gradients, AdamW, EMA) is compiled and recorded in one CUDA graph, and everything that changes from
+step to step is read from tensors by a step counter on the device. Several runs can share a GPU:
+each has its own stream.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from . import augment
+from .config import TrainConfig
+from .data import SegmentationSet
+from .losses import SegmentationLoss, class_weights
+from .model import ECMNet
+
+_EAGER_STEPS = 3
+
+
+class Trainer:
+    """The state of one run. `step()` trains on one batch; `network()` is the averaged network."""
+
+    def __init__(
+        self, config: TrainConfig, frames: SegmentationSet, *, seed: int, device: torch.device
+    ) -> None:
+        if len(frames) < config.optim.batch:
+            raise ValueError(f"{len(frames)} frames are fewer than a batch ({config.optim.batch})")
+        self.config, self.device = config, device
+        self.ignore_id = frames.classes.ignore_id
+        torch.manual_seed(seed)
+        weights = class_weights(frames.class_frequencies(), config.loss.class_weight_offset)
+        network = ECMNet(len(frames.classes), config.plan)
+        self.model = SegmentationLoss(
+            network, config.loss, class_weights=weights, ignore_id=self.ignore_id
+        ).to(device)
+        if device.type == "cuda":
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model.network).eval().requires_grad_(False)
+        self.images, self.labels = frames.images.to(device), frames.labels.to(device)
+        self.mean, self.std = channel_statistics(frames.images)
+        self._mean, self._std = self.mean.to(device), self.std.to(device)
+        self.steps_per_epoch = len(frames) // config.optim.batch
+        self.total_steps = self.steps_per_epoch * config.optim.epochs
+        self._order = _batch_order(len(frames), config, seed).to(device)
+        self._lr_at = _learning_rates(config, self.total_steps).to(device)
+        self._lr = self._lr_at[0].clone()
+        self._step = torch.zeros(1, dtype=torch.int64, device=device)
+        self._loss_sum = torch.zeros((), device=device)
+        self._rng = torch.Generator(device).manual_seed(seed)
+        self._optimizer = self._make_optimizer()
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._augment, self._forward = self._apply_augmentation, self.model
+        if device.type == "cuda":
+            self._augment = torch.compile(self._apply_augmentation, dynamic=False)
+            self._forward = torch.compile(self.model, dynamic=False)
+        self.steps_done = 0
+
+    def step(self) -> None:
+        """Trains on the next batch; on a GPU it returns as soon as the work is queued."""
+        with self._on_stream():
+            if self._graph is not None:
+                self._graph.replay()
+            elif self._stream is None or self.steps_done < _EAGER_STEPS:
+                self._train_on_batch()
+            else:
+                self._record()
+        self.steps_done += 1
+
+    def take_mean_loss(self, steps: int) -> float:
+        """The mean loss of the last `steps` steps; waits for them."""
+        with self._on_stream():
+            mean = self._loss_sum.item() / max(steps, 1)
+            self._loss_sum.zero_()
+        return mean
+
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return self._lr_at[min(self.steps_done, self.total_steps - 1)].item()
+
+    def network(self) -> ECMNet:
+        """The averaged network, in f32 and evaluation mode."""
+        if self._stream is not None:
+            self._stream.synchronize()
+        return self.average
+
+    def state_dict(self) -> dict[str, object]:
+        """All that a resumed run needs, for `torch.save`."""
+        if self._stream is not None:
+            self._stream.synchronize()
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "rng": self._rng.get_state(),
+            "steps_done": self.steps_done,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continues where `state_dict` was taken; call it before the first step."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr
+        self._rng.set_state(state["rng"].cpu())
+        self.steps_done = state["steps_done"]
+        self._step.fill_(self.steps_done)
+
+    def _record(self) -> None:
+        """Records one step in a graph and runs it."""
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.cuda.synchronize(self.device)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._rng)
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            self._train_on_batch()
+        self._graph = graph
+        graph.replay()
+
+    def _train_on_batch(self) -> None:
+        rows = self._order.index_select(0, self._step)[0]
+        self._lr.copy_(self._lr_at.index_select(0, self._step)[0])
+        draws = augment.draw(
+            self.config.augment, len(rows), tuple(self.images.shape[2:]), self._rng
+        )
+        with torch.no_grad():
+            images, labels = self._augment(
+                draws, self.images.index_select(0, rows), self.labels.index_select(0, rows)
+            )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._stream is not None):
+            loss = self._forward(images, labels)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        self._update_average()
+        self._loss_sum += loss.detach()
+        self._step += 1
+
+    def _apply_augmentation(
+        self, draws: augment.Draws, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        images, labels = augment.apply(
+            self.config.augment,
+            draws,
+            images,
+            labels,
+            mean=self._mean,
+            ignore_id=self.ignore_id,
+        )
+        images = (images - self._mean.view(1, 3, 1, 1)) / self._std.view(1, 3, 1, 1)
+        return images.contiguous(memory_format=torch.channels_last), labels
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = self.config.optim.ema_decay
+        kept = ((1.0 + self._step) / (10.0 + self._step)).clamp(max=decay)[0]
+        averaged, current = [], []
+        sources = self.model.network.state_dict(keep_vars=True)
+        for name, tensor in self.average.state_dict(keep_vars=True).items():
+            if tensor.is_floating_point():
+                averaged.append(tensor)
+                current.append(sources[name].detach())
+        torch._foreach_mul_(averaged, kept)
+        torch._foreach_add_(averaged, torch._foreach_mul(current, 1 - kept))
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        optim = self.config.optim
+        decayed, plain = [], []
+        for parameter in self.model.parameters():
+            if optim.decay_vectors or parameter.ndim > 1:
+                decayed.append(parameter)
+            else:
+                plain.append(parameter)
+        groups = [{"params": decayed, "weight_decay": optim.weight_decay}]
+        if plain:
+            groups.append({"params": plain, "weight_decay": 0.0})
+        on_gpu = self.device.type == "cuda"
+        return torch.optim.AdamW(groups, lr=self._lr, fused=on_gpu, capturable=on_gpu)
+
+    @contextlib.contextmanager
+    def _on_stream(self) -> Iterator[None]:
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and std `[3]` of u8 images `[n, 3, h, w]`, on 0-255, to three decimals."""
+    counts = torch.stack(
+        [torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)]
+    ).double()
+    shares = counts / counts.sum(1, keepdim=True)
+    levels = torch.arange(256, dtype=torch.float64)
+    mean = shares @ levels
+    std = (shares @ levels**2 - mean**2).sqrt()
+    return (mean * 1000).round().div(1000).float(), (std * 1000).round().div(1000).float()
+
+
+def _batch_order(count: int, config: TrainConfig, seed: int) -> Tensor:
+    """Frame indices `[steps, batch]`: each epoch a new permutation, its tail dropped."""
+    generator = torch.Generator().manual_seed(seed)
+    batch = config.optim.batch
+    kept = count // batch * batch
+    epochs = [
+        torch.randperm(count, generator=generator)[:kept].view(-1, batch)
+        for _ in range(config.optim.epochs)
+    ]
+    return torch.cat(epochs)
+
+
+def _learning_rates(config: TrainConfig, steps: int) -> Tensor:
+    optim = config.optim
+    warmup = min(optim.warmup_steps, steps)
+    t = torch.arange(steps, dtype=torch.float64)
+    left = ((t - warmup) / max(steps - warmup, 1)).clamp(0, 1)
+    decay = (
+        (1 - left) ** 0.9 if optim.schedule == "poly" else 0.5 * (1 + torch.cos(torch.pi * left))
+    )
+    ramp = ((t + 1) / max(warmup, 1)).clamp(max=1)
+    return (optim.lr * ramp * decay).float()

@@ -12,6 +12,7 @@ pub mod image;
 pub mod labels;
 pub mod msg;
 pub mod network;
+pub mod ops;
 pub mod overlay;
 pub mod preprocess;
 

@@ -4,6 +4,7 @@
 //! optional, accumulated in f32 over input channels, then kernel rows, then kernel columns.
 //! [`reference`](Conv::reference) is the same per element, in f64.
 
+use super::activation::ChannelActivation;
 use super::rows::Rows;
 use super::simd::{CpuPath, Vector};
 
@@ -60,36 +61,6 @@ impl Geometry {
     fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
-}
-
-/// A per-channel `prelu(scale * x + shift)`: a batch norm without its statistics, and what follows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChannelActivation {
-    /// One factor a channel.
-    pub scale: Vec<f32>,
-    /// One addend a channel.
-    pub shift: Vec<f32>,
-    /// One PReLU slope a channel.
-    pub slope: Vec<f32>,
-}
-
-impl ChannelActivation {
-    /// Writes `prelu(scale * x + shift)` of channel `c`.
-    #[inline(always)]
-    pub(crate) fn apply(&self, c: usize, from: &[f32], to: &mut [f32]) {
-        let (scale, shift, slope) = (self.scale[c], self.shift[c], self.slope[c]);
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = prelu(scale * from + shift, slope);
-        }
-    }
-}
-
-/// `x` where positive, `slope * x` where negative, without a branch.
-#[inline(always)]
-pub(crate) fn prelu(x: f32, slope: f32) -> f32 {
-    let negative = if x < 0.0 { x } else { 0.0 };
-    let positive = if x < 0.0 { 0.0 } else { x };
-    positive + slope * negative
 }
 
 /// What is added to and done after a convolution, per output channel.

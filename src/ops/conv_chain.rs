@@ -157,7 +157,8 @@ impl CustomOp2 for ResizedConvChain<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::conv::{ChannelActivation, Epilogue, Geometry};
+    use crate::ops::activation::ChannelActivation;
+    use crate::ops::conv::{Epilogue, Geometry};
     use crate::ops::simd::CpuPath;
 
     fn values(seed: usize, n: usize) -> Vec<f32> {

@@ -1,6 +1,10 @@
 //! Vectorised elementary functions.
 
-use super::simd::{Kernel, Vector};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape};
+use rayon::prelude::*;
+
+use super::simd::{CpuPath, Kernel, Vector};
+use super::tensor::{Map, output};
 
 /// `e^x`, relative error below 2e-7 on [-87, 88]; x beyond that is clamped to it.
 #[inline(always)]
@@ -72,23 +76,48 @@ pub(crate) fn gelu<V: Vector>(x: V) -> V {
     zero.max(x).sub(x.max(zero.sub(x)).mul(tail))
 }
 
-/// Which function of one value [`map_in_place`] applies.
+/// A function of one value; as a Candle op, of each value of a map `[1, c, h, w]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Function {
+pub enum Function {
+    /// `e^x`.
     Exp,
+    /// `1 / (1 + e^-x)`.
     Sigmoid,
+    /// `x * sigmoid(x)`.
     Silu,
+    /// `ln(1 + e^x)`.
     Softplus,
+    /// `x * Phi(x)`, Phi the normal distribution, by the error function.
     Gelu,
 }
 
+impl CustomOp1 for Function {
+    fn name(&self) -> &'static str {
+        "function"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let map = Map::of(self.name(), storage, layout)?;
+        let mut out = map.data.to_vec();
+        apply_in_place(*self, &mut out, CpuPath::best());
+        Ok(output(out, map.channels, map.size))
+    }
+}
+
 /// Applies `function` to each of `values`.
-pub(crate) struct Map<'a> {
+pub(crate) fn apply_in_place(function: Function, values: &mut [f32], path: CpuPath) {
+    /// Values of one task: a few microseconds of work.
+    const PART: usize = 1 << 13;
+    let parts = values.par_chunks_mut(PART);
+    parts.for_each(|values| path.run(Apply { function, values }));
+}
+
+pub(crate) struct Apply<'a> {
     pub(crate) function: Function,
     pub(crate) values: &'a mut [f32],
 }
 
-impl Kernel for Map<'_> {
+impl Kernel for Apply<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -113,13 +142,12 @@ fn apply<V: Vector>(values: &mut [f32], function: impl Fn(V) -> V) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::simd::CpuPath;
 
     fn assert_close(function: Function, exact: impl Fn(f64) -> f64, absolute: f64, relative: f64) {
         let inputs: Vec<f32> = (-20_000..=20_000).map(|i| i as f32 * 0.004).collect();
         for path in CpuPath::available() {
             let mut values = inputs.clone();
-            path.run(Map {
+            path.run(Apply {
                 function,
                 values: &mut values,
             });
@@ -180,7 +208,7 @@ mod tests {
                 Function::Gelu,
             ] {
                 let mut values = [f32::NAN; 3];
-                path.run(Map {
+                path.run(Apply {
                     function,
                     values: &mut values,
                 });

@@ -1,7 +1,45 @@
 //! Bilinear resizing of maps, row by row.
 
-use super::rows::Rows;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape};
+use rayon::prelude::*;
+
+use super::rows::{Rows, band_rows, bands_of_map};
+use super::tensor::{Map, output};
 use crate::bilinear::Taps;
+
+/// Bilinear resizing of a map `[1, c, h, w]` to another `[h, w]`, as a Candle op; half-pixel centres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resize {
+    /// The output's `[h, w]`, at least 1 each.
+    pub size: [usize; 2],
+}
+
+impl CustomOp1 for Resize {
+    fn name(&self) -> &'static str {
+        "resize"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let map = Map::of(self.name(), storage, layout)?;
+        let [height, width] = self.size;
+        if height * width == 0 {
+            candle_core::bail!("a map cannot be resized to nothing, {height}x{width}");
+        }
+        let bilinear = Bilinear::new(map.size, self.size);
+        let mut out = vec![0.0; map.channels * height * width];
+        let bands = bands_of_map(&mut out, height, width, band_rows(height));
+        bands
+            .into_par_iter()
+            .for_each_init(Vec::new, |mixed, mut band| {
+                for y in band.first_row..band.first_row + band.rows {
+                    for (c, out) in band.row(y).into_iter().enumerate() {
+                        bilinear.row(&map.rows(), c, y, out, mixed);
+                    }
+                }
+            });
+        Ok(output(out, map.channels, self.size))
+    }
+}
 
 /// Bilinear taps of both axes.
 #[derive(Debug, Clone)]

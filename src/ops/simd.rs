@@ -50,6 +50,17 @@ impl CpuPath {
         paths
     }
 
+    /// Returns its name: `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
     /// Returns how many f32 lanes a vector has.
     pub fn lanes(self) -> usize {
         match self {

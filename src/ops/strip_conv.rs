@@ -1,6 +1,6 @@
 //! A depthwise 3x1 and then a depthwise 1x3 convolution, each with bias and PReLU, plane by plane.
 
-use super::conv::prelu;
+use super::activation::prelu;
 use super::simd::{CpuPath, Kernel, Vector};
 
 /// One depthwise strip of three taps, batch norm folded in.

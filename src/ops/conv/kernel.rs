@@ -130,20 +130,11 @@ impl Patch {
                     };
                     let valid = copy_columns(row, first_column + phase as isize, stride, part);
                     if let Some(prologue) = &conv.prologue {
-                        activate(prologue, c, &mut part[valid]);
+                        prologue.apply(c, &mut part[valid]);
                     }
                 }
             }
         }
-    }
-}
-
-#[inline(always)]
-fn activate(activation: &super::ChannelActivation, c: usize, values: &mut [f32]) {
-    let (scale, shift) = (activation.scale[c], activation.shift[c]);
-    let slope = activation.slope[c];
-    for value in values {
-        *value = super::prelu(scale * *value + shift, slope);
     }
 }
 

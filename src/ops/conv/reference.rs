@@ -1,6 +1,7 @@
 //! The convolution per element, as its definition says.
 
-use super::{ChannelActivation, Conv};
+use super::Conv;
+use crate::ops::activation::ChannelActivation;
 
 impl Conv {
     /// Computes the convolution of `input` `[in, h, w]` per element in f64: the specification that the

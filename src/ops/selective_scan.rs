@@ -115,7 +115,7 @@ fn token_of_step(step: usize, direction: usize, [height, width]: [usize; 2]) -> 
     } else {
         height * width - 1 - step
     };
-    if direction % 2 == 0 {
+    if direction.is_multiple_of(2) {
         step
     } else {
         step % height * width + step / height

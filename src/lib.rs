@@ -3,8 +3,8 @@
 //! Data moves one way, as values: `CDR bytes -> ImageView -> [1,3,H,W] -> logits -> LabelMask ->
 //! CDR bytes`. Nothing here needs ROS except the module `ros`, behind the feature of that name.
 
-pub mod bilinear;
 pub mod bag;
+pub mod bilinear;
 pub mod cdr;
 pub mod decode;
 pub mod error;
@@ -12,8 +12,10 @@ pub mod image;
 pub mod labels;
 pub mod msg;
 pub mod network;
+pub mod ops;
 pub mod overlay;
 pub mod preprocess;
+pub mod segmenter;
 
 pub use error::{Error, Result};
 pub use image::{ImageView, PixelFormat};

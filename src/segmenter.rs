@@ -29,13 +29,17 @@ impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let numbered = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        let numbered = text
+            .strip_prefix("cuda:")
+            .and_then(|number| number.parse().ok());
         match (text, numbered) {
             ("auto", _) => Ok(Self::Auto),
             ("cpu", _) => Ok(Self::Cpu),
             ("cuda", _) => Ok(Self::Cuda(0)),
             (_, Some(number)) => Ok(Self::Cuda(number)),
-            _ => Err(format!("device '{text}' is none of auto, cpu, cuda, cuda:N")),
+            _ => Err(format!(
+                "device '{text}' is none of auto, cpu, cuda, cuda:N"
+            )),
         }
     }
 }
@@ -65,14 +69,19 @@ impl FromStr for NetworkSize {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let side = |text: &str| {
-            text.parse().ok().filter(|side| (1..=MAX_NETWORK_SIDE).contains(side))
+            text.parse()
+                .ok()
+                .filter(|side| (1..=MAX_NETWORK_SIDE).contains(side))
         };
         match text {
             "native" => Ok(Self::Native),
             "train" => Ok(Self::Train),
             _ => (text.split_once('x'))
                 .and_then(|(height, width)| {
-                    Some(Self::Fixed { height: side(height)?, width: side(width)? })
+                    Some(Self::Fixed {
+                        height: side(height)?,
+                        width: side(width)?,
+                    })
                 })
                 .ok_or_else(|| {
                     format!(
@@ -173,7 +182,9 @@ impl Segmenter {
             DeviceChoice::Cpu => (Device::Cpu, None),
             DeviceChoice::Auto => (Device::Cpu, Some(NO_CUDA.to_owned())),
             DeviceChoice::Cuda(_) => {
-                return Err(Error::Device { reason: format!("{NO_CUDA}; use device cpu or auto") });
+                return Err(Error::Device {
+                    reason: format!("{NO_CUDA}; use device cpu or auto"),
+                });
             }
         };
         let threads = rayon::ThreadPoolBuilder::new()
@@ -211,7 +222,12 @@ impl Segmenter {
             let logits = self.network.forward_low(&input)?;
             let (_, classes, rows, columns) = logits.dims4()?;
             let values = logits.flatten_all()?.to_vec1()?;
-            let logits = Logits { classes, height: rows, width: columns, values };
+            let logits = Logits {
+                classes,
+                height: rows,
+                width: columns,
+                values,
+            };
             let inferred = Instant::now();
             let temperature = with_confidence.then_some(self.metadata.temperature);
             let size = [image.height(), image.width()];
@@ -221,7 +237,11 @@ impl Segmenter {
                 network: inferred - preprocessed,
                 labels: inferred.elapsed(),
             };
-            Ok(Segmentation { mask, confidence, times })
+            Ok(Segmentation {
+                mask,
+                confidence,
+                times,
+            })
         })
     }
 
@@ -242,7 +262,11 @@ impl Segmenter {
 
     /// Returns where the network runs, in words.
     pub fn device_name(&self) -> String {
-        format!("cpu ({} threads, {})", self.threads.current_num_threads(), self.network.cpu_path())
+        format!(
+            "cpu ({} threads, {})",
+            self.threads.current_num_threads(),
+            self.network.cpu_path()
+        )
     }
 
     /// Returns why `auto` did not take a GPU, where it did not.
@@ -261,14 +285,20 @@ impl Segmenter {
     }
 
     fn fit(&self, height: usize, width: usize) -> InputFit {
-        let resized = |size| InputFit { network: size, image: size };
+        let resized = |size| InputFit {
+            network: size,
+            image: size,
+        };
         match self.network_size {
             NetworkSize::Train => resized(self.metadata.train_size),
             NetworkSize::Fixed { height, width } => resized([height, width]),
             NetworkSize::Native => {
                 let stride = self.metadata.plan.total_stride();
                 let network = [height, width].map(|side| side.next_multiple_of(stride));
-                InputFit { network, image: [height, width] }
+                InputFit {
+                    network,
+                    image: [height, width],
+                }
             }
         }
     }
@@ -288,7 +318,13 @@ mod tests {
             let error = bad.parse::<DeviceChoice>().expect_err(bad);
             assert!(error.contains("cuda:N"), "{error}");
         }
-        assert_eq!("360x480".parse(), Ok(NetworkSize::Fixed { height: 360, width: 480 }));
+        assert_eq!(
+            "360x480".parse(),
+            Ok(NetworkSize::Fixed {
+                height: 360,
+                width: 480
+            })
+        );
         for bad in ["", "0x5", "360", "360x", "-1x4", "9000x9000"] {
             assert!(bad.parse::<NetworkSize>().is_err(), "{bad}");
         }

@@ -61,6 +61,12 @@ pub enum WeightsError {
         /// The tensor's name.
         name: String,
     },
+    /// A batch norm's running variance is negative.
+    #[error("tensor '{name}' holds a negative variance; the file is damaged")]
+    NegativeVariance {
+        /// The tensor's name.
+        name: String,
+    },
     /// A tensor of the network is not in the file.
     #[error("tensor '{name}' is missing; is the file of another network?")]
     Missing {

@@ -42,11 +42,11 @@ impl FacadeStyle {
             vec3(0.14, 0.10, 0.08),
         ];
         let render_tones = [
-            vec3(0.52, 0.49, 0.42),
+            vec3(0.62, 0.59, 0.51),
             vec3(0.42, 0.41, 0.39),
-            vec3(0.48, 0.43, 0.32),
-            vec3(0.30, 0.30, 0.30),
-            vec3(0.58, 0.57, 0.54),
+            vec3(0.56, 0.50, 0.37),
+            vec3(0.28, 0.28, 0.28),
+            vec3(0.72, 0.71, 0.68),
         ];
         let brick = draws.chance(if kind == FacadeKind::Office { 0.45 } else { 0.7 });
         let wall = if brick { draws.pick(&brick_tones) } else { draws.pick(&render_tones) };
@@ -63,7 +63,7 @@ impl FacadeStyle {
         let window_w = if narrow { draws.between(0.95, 1.35) } else { bay_m - draws.between(0.5, 1.0) };
         Self {
             wall: wall * draws.between(0.75, 1.15),
-            trim: vec3(0.5, 0.48, 0.43) * draws.between(0.5, 1.1),
+            trim: vec3(0.58, 0.56, 0.5) * draws.between(0.45, 1.15),
             frame: if draws.chance(0.75) { vec3(0.62, 0.62, 0.6) } else { vec3(0.06, 0.05, 0.05) },
             brick,
             bay_m,

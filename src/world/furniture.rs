@@ -92,7 +92,7 @@ pub(crate) fn hanging_sign(on: &Stand, draws: &mut Draws) -> Thing {
     let (low, size) = (draws.between(2.9, 3.4), draws.between(0.7, 1.1));
     let seed = draws.bits() as u32;
     let p = |y: f32, z: f32| on.at(0.0, y, z);
-    let face = Surface::Sign(SignFace::Plate, seed);
+    let face = Surface::Sign(SignFace::Plate, seed & !SIGN_BACK);
     list.face([p(0.15, low), p(0.15 + size, low), p(0.15 + size, low + size), p(0.15, low + size)], face);
     Thing::new(list.parts, Footprint::Nothing, SIGN_REACH_M)
 }

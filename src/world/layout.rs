@@ -249,7 +249,7 @@ fn sections(length: f32, seed: u64) -> Vec<Section> {
             end_m: end,
             sides,
             yellow_lines: draws.chance(0.4),
-            tarmac: draws.between(0.060, 0.105),
+            tarmac: draws.between(0.055, 0.125),
         });
         start = end;
     }

@@ -68,16 +68,16 @@ impl Light {
             elevation.sin(),
         );
         let sun_colour = vec3(1.0, 0.95 - 0.05 * warm, 0.86 - 0.16 * warm);
-        let strength = draws.between(1.2, 1.9);
+        let strength = draws.between(1.6, 2.8);
         let (zenith, horizon, cloud, cloud_shade, cover, sun_radiance, ambient) = match weather {
             Weather::Overcast => (
                 vec3(0.80, 0.86, 0.92),
                 vec3(0.98, 1.0, 1.02),
                 vec3(1.05, 1.07, 1.09),
-                vec3(0.66, 0.70, 0.75),
+                vec3(0.72, 0.76, 0.80),
                 draws.between(0.5, 0.9),
                 Vec3::default(),
-                vec3(0.90, 0.95, 1.0) * draws.between(0.75, 1.1),
+                vec3(0.90, 0.95, 1.0) * draws.between(0.6, 1.05),
             ),
             Weather::Sunny => (
                 vec3(0.28, 0.46, 0.80),
@@ -86,7 +86,7 @@ impl Light {
                 vec3(0.75, 0.80, 0.86),
                 draws.between(0.0, 0.3),
                 sun_colour * strength,
-                vec3(0.40, 0.47, 0.58),
+                vec3(0.34, 0.40, 0.50),
             ),
             Weather::Fair => (
                 vec3(0.45, 0.62, 0.88),
@@ -124,7 +124,7 @@ impl Light {
             haze_m: draws.between(350.0, 1400.0),
             wet: if weather == Weather::Sunny { 0.0 } else { (draws.unit() - 0.55).max(0.0) * 2.0 },
             lamps: weather == Weather::Dusk,
-            exposure: draws.between(0.84, 1.2),
+            exposure: draws.between(0.85, 1.5),
         }
     }
 

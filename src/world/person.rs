@@ -67,7 +67,8 @@ pub(crate) fn pedestrian(on: &Stand, stride: Option<f32>, draws: &mut Draws) -> 
         let knee = at(reach * 0.42 + 0.04, side, 0.48);
         let lift = (-reach).max(0.0) * 0.16;
         let heel = at(reach * 0.72, side, 0.08 + lift);
-        list.limb(hip, knee, 0.095 * broad * k, 0.07 * k, outfit.trousers);
+        let thigh = if skirt { outfit.coat } else { outfit.trousers };
+        list.limb(hip, knee, 0.095 * broad * k, 0.07 * k, thigh);
         list.limb(knee, heel, 0.068 * k, 0.05 * k, outfit.trousers);
         list.limb(heel, at(reach * 0.72 + 0.15, side, 0.055 + lift), 0.05, 0.04, outfit.shoes);
         let shoulder = at(0.0, side * 2.1 * broad, 1.38);

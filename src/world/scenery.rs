@@ -93,9 +93,9 @@ impl Planter<'_> {
         while s < section.end_m - 3.0 {
             let (width, gap, own_style, storeys, flat) = match side.frontage {
                 Frontage::Terrace => (draws.between(4.4, 5.6), 0.0, draws.chance(0.15), row_storeys, false),
-                Frontage::Shops => (draws.between(5.5, 13.0), 0.0, true, 2 + draws.index(3), draws.chance(0.25)),
+                Frontage::Shops => (draws.between(5.5, 13.0), 0.0, true, 2 + draws.index(2), draws.chance(0.25)),
                 Frontage::Suburb => (draws.between(8.0, 13.0), draws.between(2.5, 5.0), draws.chance(0.5), 2, false),
-                _ => (draws.between(16.0, 32.0), draws.between(0.0, 9.0), true, 3 + draws.index(4), draws.chance(0.8)),
+                _ => (draws.between(16.0, 32.0), draws.between(0.0, 9.0), true, 2 + draws.index(3), draws.chance(0.8)),
             };
             let (from, to) = (s, (s + width).min(section.end_m + 1.0));
             s = to + gap;

@@ -15,13 +15,13 @@ pub(crate) struct Sensor {
 
 impl Sensor {
     pub(crate) fn new(draws: &mut super::random::Draws) -> Self {
-        let contrast = draws.between(0.9, 1.12);
+        let contrast = draws.between(1.0, 1.35);
         let gamma = 1.0 / draws.between(2.05, 2.35);
         let curve = (0..CURVE_STEPS)
             .map(|i| {
                 let linear = i as f32 / (CURVE_STEPS - 1) as f32;
                 let plain = linear.powf(gamma);
-                let bent = plain + (contrast - 1.0) * (plain - 0.42) * (1.0 - plain) * plain * 4.0;
+                let bent = plain + (contrast - 1.0) * (plain - 0.45) * (1.0 - plain) * plain * 4.0;
                 bent.clamp(0.0, 1.0) * 255.0
             })
             .collect();

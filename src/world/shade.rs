@@ -201,11 +201,12 @@ impl Shader<'_> {
                 let grain = tile.grain.at(u * k * 1.7, v * k * 1.7 + offset, pixel_m / 0.03);
                 let deep = 0.62 + 0.38 * normal.z.max(-0.6);
                 let through = self.light.sun_radiance * (0.12 * sunlit.max(0.3));
-                let tone = deep * (0.25 + 1.15 * clump * clump + 0.45 * grain);
+                let tone = deep * (0.30 + 1.1 * clump * clump + 0.7 * grain);
                 (albedo * tone).times(light + through)
             }
             Surface::Twigs(albedo, ..) => {
-                (albedo * (0.7 + 0.6 * unit_at(5, (u * 90.0) as i32, (v * 90.0) as i32))).times(light)
+                let tone = tile.grain.at(u * 90.0, v * 90.0, 1.0);
+                (albedo * (0.6 + 0.8 * tone)).times(light)
             }
             Surface::Hedge(albedo, seed) => {
                 let offset = (seed & 0xFF) as f32;
@@ -237,6 +238,7 @@ impl Shader<'_> {
                 };
                 albedo.times(light)
             }
+            Surface::Disc(albedo) => albedo.times(light),
             Surface::Lamp(radiance) => radiance + vec3(0.06, 0.06, 0.06).times(light),
             Surface::Cloth(albedo, seed) => {
                 let offset = (seed & 0xFF) as f32;

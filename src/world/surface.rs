@@ -30,6 +30,8 @@ pub(crate) enum Surface {
     Glass,
     /// A wheel seen from its side.
     Wheel,
+    /// A dull disc; u, v in -1..1.
+    Disc(Vec3),
     /// Something that shines by itself: radiance.
     Lamp(Vec3),
     /// Clothes, with folds.
@@ -86,6 +88,7 @@ impl Surface {
                 | Surface::Railing(..)
                 | Surface::Spokes
                 | Surface::Wheel
+                | Surface::Disc(_)
                 | Surface::Hedge(..)
         )
     }
@@ -105,12 +108,13 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
             if square > 1.0 {
                 return Coverage::Hole;
             }
-            let texel = 0.07;
+            let texel = 0.035;
             let offset = (seed & 0xFF) as f32;
             let k = facet.scale_m / texel;
             let ragged = tiles.fine.at(u * k + offset, v * k + offset * 0.37, pixel_m / texel);
-            let leaf = density + 0.35 * (1.0 - square);
-            if square + (ragged - 0.5) * 1.1 < 0.85 && ragged < leaf {
+            let leaf = tiles.grain.at(u * k * 1.3, v * k * 1.3 + offset, pixel_m * 1.3 / texel);
+            let edge = square + (ragged - 0.5) * 1.5 + (leaf - 0.5) * 0.5;
+            if edge < 0.72 && ragged * 0.8 + leaf * 0.2 < density + 0.4 * (1.0 - square) {
                 Coverage::Solid
             } else {
                 Coverage::Hole
@@ -120,14 +124,17 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
             if square > 1.0 {
                 return Coverage::Hole;
             }
-            let texel = 0.05;
+            let texel = 0.03;
             let offset = (seed & 0xFF) as f32;
             let k = facet.scale_m / texel;
-            // Twigs run outward and up: noise stretched along v.
-            let a = tiles.fine.at(u * k * 1.6 + offset, v * k * 0.5 + offset, pixel_m / texel);
-            let b = tiles.fine.at(u * k * 0.6 - v * k, v * k * 0.9 + u * k, pixel_m / texel);
-            let thin = ((a - 0.5).abs()).min((b - 0.5).abs() * 1.2);
-            if thin < 0.055 * density * (1.25 - square) {
+            // Twigs fan out from below the clump: noise along rays from there, stretched.
+            let (fan, out) = (u / (v + 2.2) * 2.2, (u * u + (v + 2.2) * (v + 2.2)).sqrt());
+            let blur = pixel_m / texel;
+            let a = tiles.fine.at(fan * k * 1.5 + offset, out * k * 0.22, blur);
+            let b = tiles.fine.at((fan - out * 0.5) * k + offset, out * k * 0.35 + 90.0, blur);
+            let c = tiles.fine.at((fan + out * 0.5) * k, out * k * 0.35 + offset, blur);
+            let thin = (a - 0.5).abs().min((b - 0.5).abs() * 1.3).min((c - 0.5).abs() * 1.3);
+            if thin < 0.045 * density * (1.2 - square) {
                 Coverage::Solid
             } else if square < 0.62 + 0.5 * (a - 0.5) {
                 Coverage::Veil
@@ -155,7 +162,7 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
             let top = facet.uv[2][1];
             let bar = (u / pitch - (u / pitch).floor() - 0.5).abs() * pitch;
             let post = (u / 2.0 - (u / 2.0).floor() - 0.5).abs() * 2.0;
-            let half = 0.011f32.max(pixel_m * 0.25);
+            let half = 0.013f32.max(pixel_m * 0.4);
             let rail = (v - top + 0.04).abs() < 0.03 || (v - 0.14).abs() < 0.025;
             if rail || bar < half || post < 0.035 { Coverage::Solid } else { Coverage::Veil }
         }
@@ -169,7 +176,7 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
                 Coverage::Veil
             }
         }
-        Surface::Wheel => {
+        Surface::Wheel | Surface::Disc(_) => {
             if square <= 1.0 { Coverage::Solid } else { Coverage::Hole }
         }
         _ => {

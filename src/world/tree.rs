@@ -18,21 +18,21 @@ pub(crate) fn tree(foot: Vec3, height_m: f32, leafy: f32, draws: &mut Draws) -> 
     let rise = height_m * 0.36;
     if draws.unit() < leafy {
         let tone = draws.pick(&[
-            vec3(0.055, 0.085, 0.025),
-            vec3(0.075, 0.095, 0.030),
-            vec3(0.045, 0.070, 0.028),
-            vec3(0.10, 0.095, 0.030),
-            vec3(0.030, 0.050, 0.024),
+            vec3(0.085, 0.120, 0.040),
+            vec3(0.110, 0.130, 0.045),
+            vec3(0.070, 0.100, 0.042),
+            vec3(0.145, 0.130, 0.050),
+            vec3(0.045, 0.070, 0.036),
         ]);
         for _ in 0..5 {
             let tip = crown + inside_ball(draws) * (spread * 0.6);
             list.limb(fork, tip, girth * 0.5, girth * 0.15, bark);
         }
-        let clumps = 16 + draws.index(10);
+        let clumps = 26 + draws.index(14);
         for _ in 0..clumps {
             let q = inside_ball(draws);
             let centre = crown + vec3(q.x * spread, q.y * spread, q.z * rise);
-            let radius = spread * draws.between(0.34, 0.55);
+            let radius = spread * draws.between(0.28, 0.5);
             let shade = 0.7 + 0.35 * q.z + draws.between(-0.1, 0.15);
             let leaves = Surface::Leaves(tone * shade.max(0.35), draws.bits() as u32, 0.62);
             list.ball(centre, radius, radius * 0.85, leaves);
@@ -64,7 +64,7 @@ pub(crate) fn tree(foot: Vec3, height_m: f32, leafy: f32, draws: &mut Draws) -> 
 /// A round bush of a radius.
 pub(crate) fn bush(foot: Vec3, radius_m: f32, draws: &mut Draws) -> Thing {
     let mut list = PartList::new(Class::Tree);
-    let tone = vec3(0.05, 0.07, 0.028) * draws.between(0.7, 1.4);
+    let tone = vec3(0.07, 0.095, 0.040) * draws.between(0.7, 1.4);
     for k in 0..7 {
         let q = inside_ball(draws);
         let low = if k < 4 { 0.35 } else { 0.8 };

@@ -296,21 +296,14 @@ fn wheels(list: &mut PartList, on: &Stand, body: &Body) {
     let r = body.wheel;
     for x in body.axles {
         for side in [-1.0f32, 1.0] {
-            let y = side * (body.half_width + 0.006);
-            let arch = r * 1.22;
+            let y = side * (body.half_width + 0.014);
+            let arch = r * 1.2;
             let disc = |y: f32, r: f32, z: f32| {
                 [on.at(x - r, y, z - r), on.at(x + r, y, z - r), on.at(x + r, y, z + r), on.at(x - r, y, z + r)]
             };
-            let dark = Surface::Wheel;
-            list.face(disc(y, r, r), dark);
+            list.face(disc(y, r, r), Surface::Wheel);
             // The arch: a black disc behind the wheel, cut by the ground.
-            list.limb(
-                on.at(x - 0.02, y - side * 0.004, r * 1.06),
-                on.at(x + 0.02, y - side * 0.004, r * 1.06),
-                arch,
-                arch,
-                tyre,
-            );
+            list.face(disc(y - side * 0.004, arch, r * 1.1), Surface::Disc(vec3(0.01, 0.01, 0.01)));
             let inner = y - side * 0.22;
             for end in [-r * 0.8, r * 0.8] {
                 let x = x + end;

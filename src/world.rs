@@ -1,0 +1,480 @@
+//! A made road world: a drive through a town, rendered on the CPU from a seed alone, with true
+//! labels, poses and drivable area. Everything is computed from the seed and the frame's index, so
+//! any frame can be made alone, on any number of threads, with the same bytes.
+
+mod barrier;
+mod building;
+mod camera;
+mod course;
+mod facade;
+mod facet;
+mod furniture;
+mod geometry;
+mod ground;
+mod layout;
+mod light;
+mod motion;
+mod noise;
+mod person;
+mod random;
+mod raster;
+mod scene;
+mod scenery;
+mod sensor;
+mod shade;
+mod shadow;
+mod surface;
+mod traffic;
+mod tree;
+mod truth;
+mod vehicle;
+
+pub use camera::{Intrinsics, optical_in_link};
+pub use geometry::Pose;
+pub use light::Weather;
+pub use motion::Twist;
+pub use scene::Class;
+pub use truth::{
+    CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, TruthGrid,
+};
+
+use camera::RayTable;
+use course::Course;
+use facet::{Facet, Viewer};
+use geometry::{Vec3, vec3};
+use layout::Layout;
+use light::Light;
+use motion::Motion;
+use noise::NoiseTiles;
+use random::{Draws, hash};
+use raster::{Eye, NOTHING, ScreenTriangle, scan_rows, triangles_from_facets, veil_class};
+use rayon::prelude::*;
+use scene::{Contact, Shape, Thing};
+use scenery::{Scenery, scenery};
+use sensor::Sensor;
+use shade::Shader;
+use shadow::ShadowMap;
+use traffic::Traffic;
+use truth::{NO_THING, View, truth_grid};
+
+/// Rows of a work unit.
+const BAND_ROWS: usize = 16;
+
+/// What to render.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorldConfig {
+    /// The drive; every seed is another town, light and camera.
+    pub seed: u64,
+    /// Image width, pixels.
+    pub width: u32,
+    /// Image height, pixels.
+    pub height: u32,
+    /// Frames a second.
+    pub rate_hz: f64,
+    /// Horizontal field of view before distortion, degrees.
+    pub hfov_deg: f64,
+    /// fx / fy: 1 for square pixels, 0.75 for CamVid's 16:9 picture stored as 4:3.
+    pub pixel_aspect: f64,
+    /// Camera pitch, degrees, positive looking down.
+    pub pitch_deg: f64,
+    /// Camera height over the ground, metres.
+    pub camera_height_m: f64,
+    /// plumb_bob: k1, k2, p1, p2, k3.
+    pub distortion: [f64; 5],
+    /// The weather, or None for the seed's own.
+    pub weather: Option<Weather>,
+    /// Extent of the truth grid.
+    pub grid: GridExtent,
+    /// Stamp of frame 0, nanoseconds since the epoch.
+    pub start_ns: i64,
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            width: 960,
+            height: 720,
+            rate_hz: 15.0,
+            hfov_deg: 58.0,
+            pixel_aspect: 0.75,
+            pitch_deg: 0.0,
+            camera_height_m: 1.4,
+            distortion: [-0.08, 0.02, 0.0004, -0.0003, 0.0],
+            weather: None,
+            grid: GridExtent::default(),
+            start_ns: 1_700_000_000_000_000_000,
+        }
+    }
+}
+
+/// Why a world cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// A setting outside what can be rendered.
+    #[error("world setting {name} is {value}; it must be {range}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is accepted.
+        range: &'static str,
+    },
+}
+
+/// One camera frame with its truth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorldFrame {
+    /// Position in the drive.
+    pub index: u64,
+    /// Time of exposure, nanoseconds since the epoch.
+    pub stamp_ns: i64,
+    /// Rows of RGB bytes, `height * width * 3`.
+    pub rgb: Vec<u8>,
+    /// Class ids (`Class`), `height * width`.
+    pub labels: Vec<u8>,
+    /// The camera's intrinsics.
+    pub camera: Intrinsics,
+    /// base_link (on the ground under the vehicle) in odom; odom is level and starts at frame 0.
+    pub base_in_odom: Pose,
+    /// The camera's link (x forward) in base_link; constant.
+    pub camera_in_base: Pose,
+    /// Velocity in base_link.
+    pub twist: Twist,
+    /// The drivable area in base_link.
+    pub truth_grid: TruthGrid,
+}
+
+/// A made world, ready to render any frame of its drive.
+pub struct World {
+    config: WorldConfig,
+    camera: Intrinsics,
+    camera_in_base: Pose,
+    rays: RayTable,
+    course: Course,
+    layout: Layout,
+    scenery: Scenery,
+    light: Light,
+    motion: Motion,
+    tiles: NoiseTiles,
+    sensor: Sensor,
+    odom_in_world: Pose,
+}
+
+impl World {
+    /// Builds the world of `config`; errs on a setting that cannot be rendered.
+    pub fn new(config: &WorldConfig) -> Result<Self, WorldError> {
+        check(config)?;
+        let seed = config.seed;
+        let fx = config.width as f64 * 0.5 / (config.hfov_deg.to_radians() * 0.5).tan();
+        let camera = Intrinsics {
+            width: config.width,
+            height: config.height,
+            fx,
+            fy: fx / config.pixel_aspect,
+            cx: (config.width as f64 - 1.0) * 0.5,
+            cy: (config.height as f64 - 1.0) * 0.5,
+            distortion: config.distortion,
+        };
+        let pitch = config.pitch_deg.to_radians();
+        let camera_in_base = Pose::from_euler([1.3, 0.0, config.camera_height_m], 0.0, pitch, 0.0);
+        let course = Course::new(seed);
+        let layout = Layout::new(&course, seed);
+        let light = Light::new(seed, config.weather);
+        let scenery = scenery(&course, &layout, seed, light.lamps);
+        let motion = Motion::new(&course, seed);
+        let start = motion.pose(&course, 0.0);
+        let heading = start.rotation[1][0].atan2(start.rotation[0][0]);
+        Ok(Self {
+            config: *config,
+            camera,
+            camera_in_base,
+            rays: RayTable::new(&camera),
+            course,
+            layout,
+            scenery,
+            light,
+            motion,
+            tiles: NoiseTiles::new(seed),
+            sensor: Sensor::new(&mut Draws::new(seed, 6)),
+            odom_in_world: Pose::from_euler(start.translation, 0.0, 0.0, heading),
+        })
+    }
+
+    /// The settings of this world.
+    pub fn config(&self) -> &WorldConfig {
+        &self.config
+    }
+
+    /// The weather of this world.
+    pub fn weather(&self) -> Weather {
+        self.light.weather
+    }
+
+    /// Frame `index` of the drive.
+    pub fn frame(&self, index: u64) -> WorldFrame {
+        let since_start_ns = (index as f64 * 1e9 / self.config.rate_hz).round() as i64;
+        let seconds = since_start_ns as f64 * 1e-9;
+        let base = self.motion.pose(&self.course, seconds);
+        let optical = base.then(&self.camera_in_base).then(&optical_in_link());
+        let eye = eye_from_pose(&optical);
+        let ego_m = self.motion.distance_m(seconds).rem_euclid(self.course.length());
+        let traffic = Traffic {
+            course: &self.course,
+            layout: &self.layout,
+            seed: self.config.seed,
+            lit: self.light.lamps,
+        };
+        let moving = traffic.at(seconds, ego_m);
+        let things = self.near_things(&eye, &moving);
+        let facets = self.visible_facets(&eye, &things);
+        let triangles = triangles_from_facets(&facets, &eye, &self.camera, self.rays.reach);
+        let shadow = self.shadow_map(&eye, &things);
+        let contacts = contacts_before(&eye, &things);
+        let shader = Shader {
+            course: &self.course,
+            layout: &self.layout,
+            light: &self.light,
+            tiles: &self.tiles,
+            styles: &self.scenery.styles,
+            shadow: shadow.as_ref(),
+            contacts: &contacts,
+            seed: self.config.seed as u32,
+            pixel_angle: (1.0 / (self.camera.fx * self.camera.fy).sqrt()) as f32,
+        };
+        let shot = self.shoot(&eye, &shader, &facets, &triangles);
+        let view = View {
+            camera: &self.camera,
+            optical_in_world: optical,
+            depth: &shot.depth,
+            thing: &shot.thing,
+        };
+        let truth_grid = truth_grid(&self.config.grid, &base, &view, &things, &shader);
+        let gain = self.light.exposure * sensor::drift(self.config.seed, seconds);
+        WorldFrame {
+            index,
+            stamp_ns: self.config.start_ns + since_start_ns,
+            rgb: self.developed(&shot.radiance, gain, hash(self.config.seed, index)),
+            labels: shot.labels,
+            camera: self.camera,
+            base_in_odom: self.odom_in_world.inverse().then(&base),
+            camera_in_base: self.camera_in_base,
+            twist: self.motion.twist(&self.course, seconds),
+            truth_grid,
+        }
+    }
+
+    fn near_things<'a>(&'a self, eye: &Eye, moving: &'a [Thing]) -> Vec<&'a Thing> {
+        self.scenery
+            .things
+            .iter()
+            .chain(moving)
+            .filter(|thing| {
+                (thing.centre - eye.position).length() - thing.radius_m < thing.reach_m
+            })
+            .collect()
+    }
+
+    fn visible_facets(&self, eye: &Eye, things: &[&Thing]) -> Vec<Facet> {
+        let viewer = Viewer::Eye(eye.position);
+        let pixel_angle = 1.0 / self.camera.fx as f32;
+        let mut facets = Vec::with_capacity(16_384);
+        for (index, thing) in things.iter().enumerate() {
+            let [x, y, z] = eye.local(thing.centre);
+            let r = thing.radius_m * 1.6;
+            let [reach_x, reach_y] = self.rays.reach;
+            if z < -r || x.abs() > z.max(0.0) * reach_x + r || y.abs() > z.max(0.0) * reach_y + r {
+                continue;
+            }
+            // Twigs thinner than half a pixel would only flicker.
+            let thinnest = 0.25 * pixel_angle * (z - thing.radius_m).max(0.0);
+            for part in &thing.parts {
+                if let Shape::Limb(_, _, ra, rb) = part.shape
+                    && ra.max(rb) < thinnest
+                    && part.class == Class::Tree
+                {
+                    continue;
+                }
+                facets.push(Facet::from_part(part, index as u32, &viewer));
+            }
+        }
+        facets
+    }
+
+    fn shadow_map(&self, eye: &Eye, things: &[&Thing]) -> Option<ShadowMap> {
+        if self.light.sun_radiance.x <= 0.0 {
+            return None;
+        }
+        let flat = vec3(eye.forward.x, eye.forward.y, 0.0).unit();
+        let centre = eye.position + flat * 38.0 - vec3(0.0, 0.0, eye.position.z);
+        let viewer = ShadowMap::viewer(self.light.sun);
+        let mut facets = Vec::with_capacity(16_384);
+        for thing in things {
+            let apart = thing.centre - centre;
+            // Shadows of tall things reach in from outside.
+            if apart.dot(apart).sqrt() > 85.0 + thing.radius_m {
+                continue;
+            }
+            for part in &thing.parts {
+                let thin = matches!(part.shape, Shape::Limb(_, _, ra, _) if ra < 0.02);
+                if !thin {
+                    facets.push(Facet::from_part(part, 0, &viewer));
+                }
+            }
+        }
+        Some(ShadowMap::new(self.light.sun, centre, &facets, &self.tiles))
+    }
+
+    fn shoot(
+        &self,
+        eye: &Eye,
+        shader: &Shader<'_>,
+        facets: &[Facet],
+        triangles: &[ScreenTriangle],
+    ) -> Shot {
+        let (width, height) = (self.config.width as usize, self.config.height as usize);
+        let count = width * height;
+        let mut shot = Shot {
+            radiance: vec![Vec3::default(); count],
+            labels: vec![0; count],
+            depth: vec![0.0; count],
+            thing: vec![0; count],
+        };
+        let band = BAND_ROWS * width;
+        shot.radiance
+            .par_chunks_mut(band)
+            .zip(shot.labels.par_chunks_mut(band))
+            .zip(shot.depth.par_chunks_mut(band))
+            .zip(shot.thing.par_chunks_mut(band))
+            .enumerate()
+            .for_each(|(index, (((radiance, labels), depth), thing))| {
+                let first_row = index * BAND_ROWS;
+                let mut seen = vec![NOTHING; radiance.len()];
+                scan_rows(
+                    &mut seen,
+                    first_row,
+                    width,
+                    &self.rays,
+                    triangles,
+                    facets,
+                    &self.tiles,
+                    shader.pixel_angle,
+                );
+                for (at, seen) in seen.iter().enumerate() {
+                    let pixel = first_row * width + at;
+                    let (x, y) = (self.rays.x[pixel], self.rays.y[pixel]);
+                    let direction = eye.direction(x, y);
+                    let sight = sight(shader, eye, seen, direction, [x, y], facets, triangles);
+                    radiance[at] = sight.radiance;
+                    depth[at] = sight.depth;
+                    thing[at] = sight.thing;
+                    let inverse_z = 1.0 / sight.depth;
+                    let class = veil_class(seen, inverse_z, facets).unwrap_or(sight.class);
+                    labels[at] = class as u8;
+                }
+            });
+        shot
+    }
+
+    fn developed(&self, radiance: &[Vec3], gain: f32, seed: u64) -> Vec<u8> {
+        let width = self.config.width as usize;
+        let mut rgb = vec![0u8; radiance.len() * 3];
+        rgb.par_chunks_mut(width * 3).enumerate().for_each(|(row, out)| {
+            self.sensor.develop_row(out, row, width, radiance, gain, seed);
+        });
+        rgb
+    }
+}
+
+struct Shot {
+    radiance: Vec<Vec3>,
+    labels: Vec<u8>,
+    depth: Vec<f32>,
+    thing: Vec<u32>,
+}
+
+struct Sight {
+    radiance: Vec3,
+    class: Class,
+    /// Along the optical axis, metres; infinite for the backdrop.
+    depth: f32,
+    thing: u32,
+}
+
+#[inline]
+fn sight(
+    shader: &Shader<'_>,
+    eye: &Eye,
+    seen: &raster::Seen,
+    direction: Vec3,
+    ray: [f32; 2],
+    facets: &[Facet],
+    triangles: &[ScreenTriangle],
+) -> Sight {
+    // A facet that the road plane hides is under ground; the plane's own 1/z is enough to tell.
+    let plane = -direction.z / eye.position.z;
+    if seen.inverse_z > 0.0 && seen.inverse_z > plane * 0.999 {
+        let triangle = &triangles[seen.triangle as usize];
+        let facet = &facets[triangle.facet as usize];
+        let z = 1.0 / seen.inverse_z;
+        let p = eye.position + direction * z;
+        let uv = triangle.uv_at(ray[0], ray[1]);
+        return Sight {
+            radiance: shader.facet_radiance(facet, uv, p, z, direction),
+            class: facet.class,
+            depth: z,
+            thing: facet.thing,
+        };
+    }
+    if let Some(hit) = shader.ground_hit(eye.position, direction) {
+        return Sight {
+            radiance: shader.ground_radiance(&hit, direction),
+            class: hit.class(),
+            depth: hit.z,
+            thing: NO_THING,
+        };
+    }
+    let (radiance, class) = shader.backdrop(direction);
+    Sight { radiance, class, depth: f32::INFINITY, thing: NO_THING }
+}
+
+fn eye_from_pose(optical: &Pose) -> Eye {
+    let axis = |k: usize| {
+        let r = &optical.rotation;
+        vec3(r[0][k] as f32, r[1][k] as f32, r[2][k] as f32)
+    };
+    let [x, y, z] = optical.translation.map(|v| v as f32);
+    Eye { position: vec3(x, y, z), right: axis(0), down: axis(1), forward: axis(2) }
+}
+
+fn contacts_before(eye: &Eye, things: &[&Thing]) -> Vec<Contact> {
+    things
+        .iter()
+        .filter_map(|thing| thing.contact)
+        .filter(|contact| {
+            let [_, _, z] = eye.local(contact.centre);
+            (-2.0..45.0).contains(&z)
+        })
+        .collect()
+}
+
+fn check(config: &WorldConfig) -> Result<(), WorldError> {
+    let within = |name, value: f64, low: f64, high: f64, range| {
+        if (low..=high).contains(&value) {
+            Ok(())
+        } else {
+            Err(WorldError::Setting { name, value, range })
+        }
+    };
+    within("width", config.width as f64, 64.0, 8192.0, "64 to 8192 pixels")?;
+    within("height", config.height as f64, 64.0, 8192.0, "64 to 8192 pixels")?;
+    within("rate_hz", config.rate_hz, 0.1, 1000.0, "0.1 to 1000 Hz")?;
+    within("hfov_deg", config.hfov_deg, 20.0, 110.0, "20 to 110 degrees")?;
+    within("pixel_aspect", config.pixel_aspect, 0.5, 2.0, "0.5 to 2")?;
+    within("pitch_deg", config.pitch_deg, -30.0, 45.0, "-30 to 45 degrees")?;
+    within("camera_height_m", config.camera_height_m, 0.3, 5.0, "0.3 to 5 m")?;
+    within("grid.resolution_m", config.grid.resolution_m, 0.02, 5.0, "0.02 to 5 m")?;
+    within("grid.ahead_m", config.grid.ahead_m, 1.0, 200.0, "1 to 200 m")?;
+    within("grid.aside_m", config.grid.aside_m, 1.0, 100.0, "1 to 100 m")
+}

@@ -1,0 +1,350 @@
+//! What lies where along the road: kerbs, pavements, verges, side roads, and the kind of frontage
+//! on each side.
+
+use super::course::Course;
+use super::random::Draws;
+
+/// Height of pavements and verges above the road, metres.
+pub(crate) const KERB_HEIGHT_M: f32 = 0.12;
+/// Half of the two driving lanes, metres.
+pub(crate) const LANE_WIDTH_M: f32 = 3.2;
+/// Width of a row of parked cars, metres.
+pub(crate) const PARKING_WIDTH_M: f32 = 2.1;
+const SIDE_ROAD_RADIUS_M: f32 = 4.0;
+const SIDE_ROAD_PAVEMENT_M: f32 = 1.8;
+
+/// What stands behind a stretch of pavement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Frontage {
+    /// Brick houses wall to wall.
+    Terrace,
+    /// Shops with flats above.
+    Shops,
+    /// Detached houses behind hedges and walls.
+    Suburb,
+    /// Large blocks with railings.
+    Offices,
+    /// Grass and trees.
+    Green,
+}
+
+/// What marks the back edge of the pavement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Boundary {
+    /// Nothing.
+    Open,
+    /// A low brick wall.
+    Wall,
+    /// A hedge.
+    Hedge,
+    /// Metal railings.
+    Railing,
+    /// Wooden panels.
+    Panels,
+}
+
+/// One side of the road along one section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Side {
+    pub(crate) frontage: Frontage,
+    pub(crate) boundary: Boundary,
+    pub(crate) parking: bool,
+    /// Grass between kerb and pavement, metres; 0 for none.
+    pub(crate) verge_m: f32,
+    pub(crate) pavement_m: f32,
+    /// From the back of the pavement to the building line, metres.
+    pub(crate) setback_m: f32,
+    /// Look of the pavement: 0 slabs, 1 asphalt, 2 bricks.
+    pub(crate) paving: u8,
+    pub(crate) trees: bool,
+    pub(crate) leafy: f32,
+    pub(crate) style: u64,
+}
+
+impl Side {
+    /// Offset of the kerb where the section is at its full width, metres.
+    pub(crate) fn kerb_m(&self) -> f32 {
+        LANE_WIDTH_M + if self.parking { PARKING_WIDTH_M } else { 0.0 }
+    }
+
+    /// Offset of the back of the pavement, metres.
+    pub(crate) fn back_m(&self) -> f32 {
+        self.kerb_m() + self.verge_m + self.pavement_m
+    }
+
+    /// Offset of the building line, metres.
+    pub(crate) fn building_line_m(&self) -> f32 {
+        self.back_m() + self.setback_m
+    }
+}
+
+/// A stretch of road with one character.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Section {
+    pub(crate) start_m: f32,
+    pub(crate) end_m: f32,
+    /// Left then right.
+    pub(crate) sides: [Side; 2],
+    /// Marking at the edges: double yellow lines.
+    pub(crate) yellow_lines: bool,
+    /// Tarmac tone, an albedo.
+    pub(crate) tarmac: f32,
+}
+
+/// A road that leaves at a right angle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SideRoad {
+    pub(crate) s_m: f32,
+    /// 0 left, 1 right.
+    pub(crate) side: usize,
+    pub(crate) half_width_m: f32,
+}
+
+/// What a ground point is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Ground {
+    /// Tarmac that a vehicle may use.
+    Road,
+    /// Raised walkway.
+    Pavement,
+    /// Verges, lawns, parks.
+    Grass,
+}
+
+/// A ground point with the distances that its texture needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroundPoint {
+    pub(crate) ground: Ground,
+    /// Distance from the kerb line, metres: positive on the pavement side.
+    pub(crate) beyond_kerb_m: f32,
+    /// Set inside a side road's mouth or length.
+    pub(crate) side_road: bool,
+    pub(crate) paving: u8,
+}
+
+/// The whole loop's cross-sections.
+pub(crate) struct Layout {
+    pub(crate) sections: Vec<Section>,
+    pub(crate) side_roads: Vec<SideRoad>,
+    /// Zebra crossings, by s.
+    pub(crate) crossings: Vec<f32>,
+    metres: Vec<Metre>,
+}
+
+/// One metre of the loop.
+#[derive(Clone, Copy, Default)]
+struct Metre {
+    section: u16,
+    kerb_m: [f32; 2],
+    side_road: [Option<u16>; 2],
+}
+
+impl Layout {
+    pub(crate) fn new(course: &Course, seed: u64) -> Self {
+        let length = course.length() as f32;
+        let sections = sections(length, seed);
+        let (side_roads, crossings) = junctions(&sections, seed);
+        let metres = metres(length, &sections, &side_roads);
+        Self { sections, side_roads, crossings, metres }
+    }
+
+    /// The section at `s` (0 <= s < length).
+    #[inline]
+    pub(crate) fn section_at(&self, s: f32) -> &Section {
+        &self.sections[self.metres[(s as usize).min(self.metres.len() - 1)].section as usize]
+    }
+
+    /// Distance of the kerb from the centre line at `s` on a side, metres.
+    #[inline]
+    pub(crate) fn kerb_at(&self, s: f32, side: usize) -> f32 {
+        let i = (s as usize).min(self.metres.len() - 1);
+        let j = if i + 1 == self.metres.len() { 0 } else { i + 1 };
+        let f = s - i as f32;
+        self.metres[i].kerb_m[side] * (1.0 - f) + self.metres[j].kerb_m[side] * f
+    }
+
+    /// The ground at road coordinates.
+    #[inline]
+    pub(crate) fn ground_at(&self, s: f32, d: f32) -> GroundPoint {
+        let side = (d < 0.0) as usize;
+        let offset = d.abs();
+        let kerb = self.kerb_at(s, side);
+        let metre = &self.metres[(s as usize).min(self.metres.len() - 1)];
+        let profile = &self.sections[metre.section as usize].sides[side];
+        let beyond = offset - kerb;
+        if beyond < 0.0 {
+            return GroundPoint {
+                ground: Ground::Road,
+                beyond_kerb_m: beyond,
+                side_road: false,
+                paving: profile.paving,
+            };
+        }
+        if let Some(index) = metre.side_road[side] {
+            let road = &self.side_roads[index as usize];
+            let along = (s - road.s_m).abs();
+            let edge = road.half_width_m + flare(beyond);
+            if along < edge + SIDE_ROAD_PAVEMENT_M && beyond < SIDE_ROAD_LENGTH_M {
+                let past = along - edge;
+                // Inside the mouth's curve the nearest kerb is whichever of the two is nearer.
+                let beyond_kerb_m = if past < 0.0 { past } else { past.min(beyond.max(0.0)) };
+                return GroundPoint {
+                    ground: if past < 0.0 { Ground::Road } else { Ground::Pavement },
+                    beyond_kerb_m,
+                    side_road: true,
+                    paving: profile.paving,
+                };
+            }
+        }
+        let verge = beyond < profile.verge_m;
+        let walkway = beyond - profile.verge_m < profile.pavement_m;
+        let paved_front = matches!(profile.frontage, Frontage::Shops | Frontage::Offices)
+            && offset < profile.building_line_m() + 1.0;
+        let ground = if verge && beyond > 0.15 {
+            Ground::Grass
+        } else if walkway || paved_front || beyond <= 0.15 {
+            Ground::Pavement
+        } else {
+            Ground::Grass
+        };
+        GroundPoint { ground, beyond_kerb_m: beyond, side_road: false, paving: profile.paving }
+    }
+
+    /// Whether a side road, with its pavements, opens within `margin_m` of `s` on a side.
+    pub(crate) fn is_open_at(&self, s: f32, side: usize, margin_m: f32) -> bool {
+        let length = self.metres.len() as f32;
+        self.side_roads.iter().any(|road| {
+            let apart = (road.s_m - s).abs();
+            let apart = apart.min(length - apart);
+            road.side == side && apart < road.half_width_m + SIDE_ROAD_PAVEMENT_M + margin_m
+        })
+    }
+}
+
+/// How far a side road runs, metres from the kerb.
+pub(crate) const SIDE_ROAD_LENGTH_M: f32 = 45.0;
+
+/// Extra half width of a side road's mouth: quarter circles at the corners.
+#[inline]
+fn flare(beyond: f32) -> f32 {
+    if beyond >= SIDE_ROAD_RADIUS_M {
+        return 0.0;
+    }
+    let x = SIDE_ROAD_RADIUS_M - beyond;
+    SIDE_ROAD_RADIUS_M - (SIDE_ROAD_RADIUS_M * SIDE_ROAD_RADIUS_M - x * x).max(0.0).sqrt()
+}
+
+fn sections(length: f32, seed: u64) -> Vec<Section> {
+    let mut draws = Draws::new(seed, 2);
+    let mut sections: Vec<Section> = Vec::new();
+    let mut start = 0.0;
+    while start < length {
+        let mut end = start + draws.between(45.0, 110.0);
+        if length - end < 45.0 {
+            end = length;
+        }
+        let sides = [side(&mut draws), side(&mut draws)];
+        sections.push(Section {
+            start_m: start,
+            end_m: end,
+            sides,
+            yellow_lines: draws.chance(0.4),
+            tarmac: draws.between(0.055, 0.125),
+        });
+        start = end;
+    }
+    sections
+}
+
+fn side(draws: &mut Draws) -> Side {
+    use Frontage::*;
+    let frontage = draws.pick(&[
+        Terrace, Terrace, Terrace, Shops, Shops, Shops, Suburb, Suburb, Offices, Offices, Green,
+    ]);
+    let boundary = match frontage {
+        Terrace => draws.pick(&[Boundary::Open, Boundary::Open, Boundary::Wall, Boundary::Railing]),
+        Shops => Boundary::Open,
+        Suburb => draws.pick(&[
+            Boundary::Wall,
+            Boundary::Hedge,
+            Boundary::Hedge,
+            Boundary::Panels,
+            Boundary::Panels,
+        ]),
+        Offices => draws.pick(&[Boundary::Railing, Boundary::Railing, Boundary::Wall, Boundary::Open]),
+        Green => draws.pick(&[Boundary::Railing, Boundary::Panels, Boundary::Open, Boundary::Wall]),
+    };
+    let setback_m = match (frontage, boundary) {
+        (Terrace, Boundary::Open) | (Shops, _) => draws.between(0.0, 0.6),
+        (Terrace, _) => draws.between(2.0, 3.5),
+        (Suburb, _) => draws.between(5.0, 10.0),
+        (Offices, _) => draws.between(2.5, 7.0),
+        (Green, _) => draws.between(25.0, 38.0),
+    };
+    Side {
+        frontage,
+        boundary,
+        parking: draws.chance(0.42),
+        verge_m: if frontage != Shops && draws.chance(0.3) { draws.between(1.2, 2.5) } else { 0.0 },
+        pavement_m: draws.between(1.7, 3.4),
+        setback_m,
+        paving: draws.index(3) as u8,
+        trees: draws.chance(match frontage {
+            Shops => 0.25,
+            Terrace => 0.4,
+            _ => 0.85,
+        }),
+        leafy: draws.unit(),
+        style: draws.bits(),
+    }
+}
+
+fn junctions(sections: &[Section], seed: u64) -> (Vec<SideRoad>, Vec<f32>) {
+    let mut draws = Draws::new(seed, 3);
+    let (mut side_roads, mut crossings) = (Vec::new(), Vec::new());
+    for section in sections {
+        let room = section.end_m - section.start_m;
+        if room > 60.0 && draws.chance(0.6) {
+            side_roads.push(SideRoad {
+                s_m: section.start_m + draws.between(0.35, 0.65) * room,
+                side: draws.index(2),
+                half_width_m: draws.between(2.8, 3.6),
+            });
+        } else if draws.chance(0.4) {
+            crossings.push(section.start_m + draws.between(0.4, 0.6) * room);
+        }
+    }
+    (side_roads, crossings)
+}
+
+fn metres(length: f32, sections: &[Section], side_roads: &[SideRoad]) -> Vec<Metre> {
+    let count = length.ceil() as usize;
+    let mut metres = vec![Metre::default(); count];
+    let mut section = 0;
+    for (i, metre) in metres.iter_mut().enumerate() {
+        while i as f32 >= sections[section].end_m && section + 1 < sections.len() {
+            section += 1;
+        }
+        metre.section = section as u16;
+        metre.kerb_m = sections[section].sides.map(|side| side.kerb_m());
+    }
+    // Parking bays taper over six metres.
+    for side in 0..2 {
+        for _ in 0..2 {
+            let old: Vec<f32> = metres.iter().map(|m| m.kerb_m[side]).collect();
+            for (i, metre) in metres.iter_mut().enumerate() {
+                let around = |k: isize| old[(i as isize + k).rem_euclid(count as isize) as usize];
+                metre.kerb_m[side] = (around(-1) + around(0) + around(1)) / 3.0;
+            }
+        }
+    }
+    for (index, road) in side_roads.iter().enumerate() {
+        let reach = road.half_width_m + SIDE_ROAD_RADIUS_M + SIDE_ROAD_PAVEMENT_M + 1.0;
+        let from = (road.s_m - reach).max(0.0) as usize;
+        let to = ((road.s_m + reach) as usize).min(count - 1);
+        for metre in &mut metres[from..=to] {
+            metre.side_road[road.side] = Some(index as u16);
+        }
+    }
+    metres
+}

@@ -1,0 +1,382 @@
+//! Cars, vans, lorries and buses: a side profile drawn out to a body, glass, wheels and lamps.
+
+use super::geometry::{Vec3, vec3};
+use super::random::Draws;
+use super::scene::{Class, Contact, PartList, Stand, Thing};
+use super::surface::Surface;
+
+/// Kinds of vehicle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum VehicleKind {
+    Hatchback,
+    Saloon,
+    Estate,
+    Van,
+    Lorry,
+    Bus,
+}
+
+/// A body: contour from rear bumper over the roof to front bumper, metres.
+struct Body {
+    /// (x, z) points.
+    contour: &'static [[f32; 2]],
+    /// Indices of contour segments that are glass.
+    glass: &'static [usize],
+    half_width: f32,
+    /// Height of the window line.
+    belt: f32,
+    /// Half width lost from the window line to the roof.
+    taper: f32,
+    /// Pillars between the side windows, x.
+    pillars: &'static [f32],
+    /// First and last x of the side windows.
+    windows: [f32; 2],
+    axles: [f32; 2],
+    wheel: f32,
+}
+
+const HATCHBACK: Body = Body {
+    contour: &[
+        [-1.88, 0.28], [-1.95, 0.62], [-1.86, 0.92], [-1.55, 1.36], [-1.2, 1.44], [-0.3, 1.47],
+        [0.35, 1.40], [1.12, 0.97], [1.75, 0.80], [1.93, 0.62], [1.95, 0.28],
+    ],
+    glass: &[2, 6],
+    half_width: 0.84,
+    belt: 0.92,
+    taper: 0.20,
+    pillars: &[-0.75, 0.05],
+    windows: [-1.5, 0.85],
+    axles: [-1.2, 1.25],
+    wheel: 0.30,
+};
+const SALOON: Body = Body {
+    contour: &[
+        [-2.25, 0.30], [-2.32, 0.70], [-2.22, 0.95], [-1.65, 1.0], [-0.95, 1.38], [-0.1, 1.43],
+        [0.45, 1.36], [1.2, 0.97], [2.0, 0.80], [2.22, 0.60], [2.24, 0.28],
+    ],
+    glass: &[3, 6],
+    half_width: 0.88,
+    belt: 0.95,
+    taper: 0.22,
+    pillars: &[-0.1],
+    windows: [-1.35, 0.95],
+    axles: [-1.4, 1.4],
+    wheel: 0.315,
+};
+const ESTATE: Body = Body {
+    contour: &[
+        [-2.2, 0.32], [-2.28, 0.75], [-2.2, 1.05], [-1.9, 1.58], [-1.3, 1.68], [-0.1, 1.70],
+        [0.45, 1.62], [1.15, 1.10], [1.95, 0.95], [2.18, 0.70], [2.2, 0.32],
+    ],
+    glass: &[2, 6],
+    half_width: 0.90,
+    belt: 1.06,
+    taper: 0.18,
+    pillars: &[-1.15, -0.1],
+    windows: [-1.85, 0.95],
+    axles: [-1.35, 1.4],
+    wheel: 0.345,
+};
+const VAN: Body = Body {
+    contour: &[
+        [-2.6, 0.38], [-2.62, 1.0], [-2.58, 1.95], [-2.4, 2.1], [0.9, 2.1], [1.15, 2.05],
+        [1.85, 1.2], [2.4, 1.02], [2.6, 0.75], [2.62, 0.35],
+    ],
+    glass: &[5],
+    half_width: 0.97,
+    belt: 1.2,
+    taper: 0.12,
+    pillars: &[],
+    windows: [0.55, 1.45],
+    axles: [-1.6, 1.75],
+    wheel: 0.34,
+};
+const LORRY: Body = Body {
+    contour: &[
+        [-4.2, 0.6], [-4.22, 1.0], [-4.22, 3.4], [2.0, 3.4], [2.05, 2.75], [2.2, 2.75],
+        [3.5, 2.7], [3.75, 1.75], [3.85, 1.0], [3.85, 0.4],
+    ],
+    glass: &[6],
+    half_width: 1.2,
+    belt: 1.6,
+    taper: 0.0,
+    pillars: &[],
+    windows: [2.5, 3.4],
+    axles: [-2.7, 2.7],
+    wheel: 0.47,
+};
+const BUS: Body = Body {
+    contour: &[
+        [-5.2, 0.4], [-5.25, 1.3], [-5.2, 2.4], [-5.1, 3.0], [4.9, 3.05], [5.15, 2.85],
+        [5.25, 1.15], [5.3, 0.9], [5.3, 0.35],
+    ],
+    glass: &[1, 5],
+    half_width: 1.25,
+    belt: 1.25,
+    taper: 0.04,
+    pillars: &[-3.8, -2.4, -1.0, 0.4, 1.8, 3.2],
+    windows: [-5.0, 4.9],
+    axles: [-3.1, 3.0],
+    wheel: 0.48,
+};
+
+impl VehicleKind {
+    /// A kind as common as on the road.
+    pub(crate) fn drawn(draws: &mut Draws) -> Self {
+        use VehicleKind::*;
+        draws.pick(&[
+            Hatchback, Hatchback, Hatchback, Hatchback, Hatchback, Saloon, Saloon, Saloon, Estate,
+            Estate, Estate, Van, Van, Lorry, Bus,
+        ])
+    }
+
+    fn body(self) -> &'static Body {
+        match self {
+            VehicleKind::Hatchback => &HATCHBACK,
+            VehicleKind::Saloon => &SALOON,
+            VehicleKind::Estate => &ESTATE,
+            VehicleKind::Van => &VAN,
+            VehicleKind::Lorry => &LORRY,
+            VehicleKind::Bus => &BUS,
+        }
+    }
+
+    /// Half of the length over bumpers, metres.
+    pub(crate) fn half_length_m(self) -> f32 {
+        self.body().contour.iter().fold(0.0, |m, p| p[0].abs().max(m))
+    }
+}
+
+/// A vehicle whose middle is at the stand's origin, facing along its x axis. `lit` turns its
+/// lamps on, `braking` its brake lamps.
+pub(crate) fn vehicle(
+    on: &Stand,
+    kind: VehicleKind,
+    lit: bool,
+    braking: bool,
+    draws: &mut Draws,
+) -> Thing {
+    let body = kind.body();
+    let paint = Surface::Paint(paint_tone(kind, draws));
+    let mut list = PartList::new(Class::Car);
+    let n = body.contour.len();
+    // Half width at a height: straight to the window line, then tapering to the roof.
+    let roof = body.contour.iter().fold(0.0f32, |m, p| m.max(p[1]));
+    let half = |x: f32, z: f32| {
+        let end = (x / kind.half_length_m()).powi(6);
+        let up = ((z - body.belt) / (roof - body.belt)).clamp(0.0, 1.0);
+        body.half_width * (1.0 - 0.07 * end) - body.taper * up
+    };
+    let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
+    for i in 0..n - 1 {
+        let ([x0, z0], [x1, z1]) = (body.contour[i], body.contour[i + 1]);
+        let (w0, w1) = (half(x0, z0), half(x1, z1));
+        let corners = [p(x0, w0, z0), p(x0, -w0, z0), p(x1, -w1, z1), p(x1, w1, z1)];
+        list.quad(corners, paint);
+        if body.glass.contains(&i) {
+            pane(&mut list, corners, 0.07);
+        }
+        for side in [-1.0, 1.0] {
+            flank(&mut list, on, body, [x0, z0], [x1, z1], side, &half, paint);
+        }
+    }
+    side_windows(&mut list, on, body, &half);
+    wheels(&mut list, on, body);
+    lamps(&mut list, on, kind, body, lit, braking, draws);
+    let length = kind.half_length_m();
+    let footprint = on.rectangle(-length, length, -body.half_width, body.half_width);
+    let mut thing = Thing::new(list.parts, footprint, 170.0);
+    thing.contact = Some(Contact {
+        centre: on.origin,
+        half_length_m: length - 0.1,
+        half_width_m: body.half_width - 0.05,
+        axis: [on.cos, on.sin],
+        depth: 0.88,
+    });
+    thing
+}
+
+fn paint_tone(kind: VehicleKind, draws: &mut Draws) -> Vec3 {
+    let tones = [
+        vec3(0.30, 0.31, 0.32),
+        vec3(0.36, 0.37, 0.38),
+        vec3(0.02, 0.02, 0.022),
+        vec3(0.03, 0.03, 0.035),
+        vec3(0.55, 0.55, 0.54),
+        vec3(0.02, 0.035, 0.12),
+        vec3(0.015, 0.05, 0.20),
+        vec3(0.26, 0.012, 0.015),
+        vec3(0.13, 0.012, 0.014),
+        vec3(0.085, 0.088, 0.09),
+        vec3(0.02, 0.055, 0.04),
+        vec3(0.22, 0.19, 0.12),
+    ];
+    let heavy = [
+        vec3(0.55, 0.55, 0.54),
+        vec3(0.5, 0.5, 0.5),
+        vec3(0.30, 0.02, 0.02),
+        vec3(0.02, 0.06, 0.22),
+        vec3(0.03, 0.12, 0.06),
+    ];
+    match kind {
+        VehicleKind::Van | VehicleKind::Lorry | VehicleKind::Bus => draws.pick(&heavy),
+        _ => draws.pick(&tones),
+    }
+}
+
+/// Glass a little inside a panel's edges and a centimetre in front of it.
+fn pane(list: &mut PartList, corners: [Vec3; 4], inset: f32) {
+    let middle = corners.iter().fold(Vec3::default(), |m, &c| m + c) * 0.25;
+    let normal = (corners[1] - corners[0]).cross(corners[3] - corners[0]).unit();
+    for sign in [-0.012, 0.012] {
+        let shifted = corners.map(|c| c.mix(middle, inset) + normal * sign);
+        list.quad(shifted, Surface::Glass);
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "a slice of the body's side needs its two ends")]
+fn flank(
+    list: &mut PartList,
+    on: &Stand,
+    body: &Body,
+    a: [f32; 2],
+    b: [f32; 2],
+    side: f32,
+    half: &impl Fn(f32, f32) -> f32,
+    paint: Surface,
+) {
+    let sill = body.contour[0][1];
+    let ([x0, z0], [x1, z1]) = (a, b);
+    if (x1 - x0).abs() < 0.02 {
+        return;
+    }
+    let p = |x: f32, z: f32| on.at(x, side * half(x, z), z);
+    let (low0, low1) = (z0.min(body.belt), z1.min(body.belt));
+    list.quad([p(x0, sill), p(x1, sill), p(x1, low1), p(x0, low0)], paint);
+    if z0 > body.belt || z1 > body.belt {
+        list.quad([p(x0, low0), p(x1, low1), p(x1, z1), p(x0, z0)], paint);
+    }
+}
+
+fn side_windows(list: &mut PartList, on: &Stand, body: &Body, half: &impl Fn(f32, f32) -> f32) {
+    let height_at = |x: f32| {
+        body.contour
+            .windows(2)
+            .filter(|pair| pair[0][0] <= x && x <= pair[1][0] && pair[1][0] > pair[0][0])
+            .map(|pair| {
+                let f = (x - pair[0][0]) / (pair[1][0] - pair[0][0]);
+                pair[0][1] + (pair[1][1] - pair[0][1]) * f
+            })
+            .fold(body.belt, f32::max)
+    };
+    let mut edges = vec![body.windows[0]];
+    edges.extend(body.pillars.iter().flat_map(|x| [x - 0.04, x + 0.04]));
+    edges.push(body.windows[1]);
+    for pair in edges.chunks_exact(2) {
+        let steps = 4;
+        for step in 0..steps {
+            let at = |k: usize| pair[0] + (pair[1] - pair[0]) * k as f32 / steps as f32;
+            let (x0, x1) = (at(step), at(step + 1));
+            let top = |x: f32| (height_at(x) - 0.09).min(body.belt + 1.0);
+            let low = body.belt + 0.03;
+            if top(x0) <= low && top(x1) <= low {
+                continue;
+            }
+            for side in [-1.0, 1.0] {
+                let p = |x: f32, z: f32| on.at(x, side * (half(x, z) + 0.012), z);
+                let (t0, t1) = (top(x0).max(low), top(x1).max(low));
+                list.quad([p(x0, low), p(x1, low), p(x1, t1), p(x0, t0)], Surface::Glass);
+            }
+        }
+    }
+}
+
+fn wheels(list: &mut PartList, on: &Stand, body: &Body) {
+    let tyre = Surface::Matte(vec3(0.018, 0.018, 0.019));
+    let r = body.wheel;
+    for x in body.axles {
+        for side in [-1.0f32, 1.0] {
+            let y = side * (body.half_width + 0.014);
+            let arch = r * 1.2;
+            let disc = |y: f32, r: f32, z: f32| {
+                [on.at(x - r, y, z - r), on.at(x + r, y, z - r), on.at(x + r, y, z + r), on.at(x - r, y, z + r)]
+            };
+            list.face(disc(y, r, r), Surface::Wheel);
+            // The arch: a black disc behind the wheel, cut by the ground.
+            list.face(disc(y - side * 0.004, arch, r * 1.1), Surface::Disc(vec3(0.01, 0.01, 0.01)));
+            let inner = y - side * 0.22;
+            for end in [-r * 0.8, r * 0.8] {
+                let x = x + end;
+                list.quad(
+                    [on.at(x, inner, 0.0), on.at(x, y - side * 0.02, 0.0), on.at(x, y - side * 0.02, r * 1.2), on.at(x, inner, r * 1.2)],
+                    tyre,
+                );
+            }
+        }
+    }
+    let sill = body.contour[0][1];
+    let dark = Surface::Matte(vec3(0.008, 0.008, 0.008));
+    let (x0, x1) = (body.axles[0] - 0.3, body.axles[1] + 0.3);
+    let w = body.half_width * 0.9;
+    let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
+    list.quad([p(x0, -w, sill - 0.1), p(x0, w, sill - 0.1), p(x0, w, sill + 0.1), p(x0, -w, sill + 0.1)], dark);
+    list.quad([p(x1, -w, sill - 0.1), p(x1, w, sill - 0.1), p(x1, w, sill + 0.1), p(x1, -w, sill + 0.1)], dark);
+    for y in [-w, w] {
+        list.quad([p(x0, y, sill - 0.12), p(x1, y, sill - 0.12), p(x1, y, sill), p(x0, y, sill)], dark);
+    }
+}
+
+fn lamps(
+    list: &mut PartList,
+    on: &Stand,
+    kind: VehicleKind,
+    body: &Body,
+    lit: bool,
+    braking: bool,
+    draws: &mut Draws,
+) {
+    let length = kind.half_length_m();
+    let w = body.half_width * 0.93;
+    let z = body.belt * 0.72;
+    let red = if braking {
+        vec3(1.1, 0.06, 0.04)
+    } else if lit {
+        vec3(0.6, 0.03, 0.02)
+    } else {
+        vec3(0.12, 0.008, 0.008)
+    };
+    let white = if lit { vec3(1.6, 1.5, 1.3) } else { vec3(0.3, 0.3, 0.31) };
+    let tall = if kind == VehicleKind::Hatchback || kind == VehicleKind::Estate { 0.30 } else { 0.16 };
+    for side in [-1.0f32, 1.0] {
+        let (y0, y1) = (side * (w - 0.24), side * w);
+        let back = -length - 0.015;
+        let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
+        list.quad(
+            [p(back, y0, z), p(back, y1, z), p(back + 0.04, y1, z + tall), p(back + 0.04, y0, z + tall)],
+            Surface::Lamp(red),
+        );
+        let front = length + 0.015;
+        let (y0, y1) = (side * (w - 0.36), side * (w - 0.02));
+        let low = body.belt * 0.66;
+        list.quad(
+            [p(front, y0, low), p(front - 0.06, y1, low), p(front - 0.12, y1, low + 0.16), p(front - 0.06, y0, low + 0.16)],
+            Surface::Lamp(white),
+        );
+    }
+    let grille = Surface::Matte(vec3(0.012, 0.012, 0.013));
+    let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
+    let front = length + 0.02;
+    list.quad([p(front, -0.4, 0.55), p(front, 0.4, 0.55), p(front - 0.03, 0.4, 0.68), p(front - 0.03, -0.4, 0.68)], grille);
+    list.quad([p(front, -0.5, 0.32), p(front, 0.5, 0.32), p(front, 0.5, 0.42), p(front, -0.5, 0.42)], grille);
+    list.quad(
+        [p(-front, -body.half_width * 0.85, 0.36), p(-front, body.half_width * 0.85, 0.36), p(-front, body.half_width * 0.85, 0.46), p(-front, -body.half_width * 0.85, 0.46)],
+        Surface::Matte(vec3(0.02, 0.02, 0.02)),
+    );
+    // British plates: yellow behind, white in front.
+    let rear_plate_z = draws.between(0.5, 0.75);
+    let plate = |list: &mut PartList, x: f32, z: f32, tone: Vec3| {
+        list.quad([p(x, -0.26, z), p(x, 0.26, z), p(x, 0.26, z + 0.11), p(x, -0.26, z + 0.11)], Surface::Plate(tone));
+    };
+    plate(list, -front - 0.01, rear_plate_z, vec3(0.48, 0.35, 0.02));
+    plate(list, front + 0.01, 0.43, vec3(0.55, 0.55, 0.53));
+}

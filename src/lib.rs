@@ -16,7 +16,9 @@ pub mod ops;
 pub mod overlay;
 pub mod preprocess;
 pub mod segmenter;
+pub mod world;
 
 pub use error::{Error, Result};
 pub use image::{ImageView, PixelFormat};
 pub use labels::{ClassTable, Confidence, LabelMask};
+pub use segmenter::{DeviceChoice, NetworkSize, Segmentation, Segmenter, SegmenterOptions};

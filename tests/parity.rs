@@ -14,7 +14,6 @@ use ecmnet_ros::ops::CpuPath;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
-#[path = "parity/seeded.rs"]
 mod seeded;
 
 use seeded::{bits, image_bytes, seeded_weights};

@@ -40,3 +40,9 @@ def test_tf_message_has_the_hash_of_jazzy() -> None:
     """rosbags carries Jazzy's own tf2_msgs, which does not come from our text."""
     jazzy = get_typestore(Stores.ROS2_JAZZY).hash_rihs01("tf2_msgs/msg/TFMessage")
     assert hash_in_the_prefix("tf2_msgs/msg/TFMessage") == jazzy
+
+
+def test_bond_status_has_the_hash_that_nav2_announces() -> None:
+    """Read from the discovery data of a Nav2 lifecycle manager on the wire."""
+    announced = "RIHS01_87eaccffa254ffffadc0b61600452e8251740f06c25659a2dbda4927fdb1f70a"
+    assert hash_in_the_prefix("bond/msg/Status") == announced

@@ -3,8 +3,11 @@
 
 WITH_ROS := scripts/with_ros
 TOOLS := .ros/tools/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_SIZES := 360x480 512x1024
 BENCH_FRAMES := 50
+# The Python that has torch, for `parity` and `train`.
+PYTHON ?= python3
 
 .PHONY: help setup tools demo test test-colcon lint bench parity train
 
@@ -20,7 +23,10 @@ tools:
 	@scripts/setup_tools
 
 demo: setup ## a drive played to the node, its masks scored live; own data: BAG=, IMAGE_TOPIC=, WEIGHTS=
-	BAG="$(BAG)" IMAGE_TOPIC="$(IMAGE_TOPIC)" WEIGHTS="$(WEIGHTS)" scripts/ros_python scripts/demo.py
+	scripts/ros_python scripts/demo --bin "$(TARGET)/release" $(if $(BAG),--bag "$(BAG)") \
+	    $(if $(IMAGE_TOPIC),--image-topic "$(IMAGE_TOPIC)") \
+	    $(if $(LABELS_TOPIC),--labels-topic "$(LABELS_TOPIC)") \
+	    $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 test: ## every test; ECMNET_DATA=<folder with camvid_trainval.tar and make_bag.py> adds the CamVid ones
 	@scripts/setup_ros
@@ -47,6 +53,8 @@ bench: setup ## latency of host image to host mask on the CPU, into out/bench/
 	        --frames $(BENCH_FRAMES) --json out/bench/cpu_$$size.json || exit 1; \
 	done
 
-train: ## train the network: DATA=<folder> CONFIG=training/configs/<name>.toml
+train: ## train the network: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=<folder>]
 	@test -n "$(DATA)" && test -n "$(CONFIG)" || { echo "make train needs DATA= and CONFIG="; exit 2; }
-	cd training && python3 -m ecmnet_training.train --data "$(abspath $(DATA))" --config "$(abspath $(CONFIG))"
+	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \
+	    --out "$(or $(OUT),runs/$(basename $(notdir $(CONFIG))))" \
+	    --commit "$$(git rev-parse --short HEAD)"

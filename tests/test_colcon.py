@@ -1,6 +1,6 @@
 """`colcon build` with its default arguments installs a package that ROS 2 finds and can start.
 
-Its own target, `make test-colcon`: it needs colcon beside ROS 2, and builds everything a second time.
+Its own target, `make test-colcon`: it needs colcon, and builds everything a second time.
 """
 
 import json

@@ -19,7 +19,7 @@ def build(steps: Steps, sourced: host.SourcedRos) -> None:
     prefixes = [str(prefix) for prefix in sourced.prefixes]
     steps.run(
         "overlay",
-        inputs=(str(python), prefixes, digest(PEERS, WHEELS)),
+        inputs=(str(python), prefixes, digest(PEERS, WHEELS, Path(__file__))),
         action=lambda: install_peers(overlay, python),
     )
     host.require(*host.COMPILERS, ("cmake", "cmake"))
@@ -59,7 +59,9 @@ def install_peers(overlay: Path, python: Path) -> None:
     wanted = [pin for pin in pins(PEERS) if not pin.startswith("numpy==")]
     wanted += [pin for pin in pins(WHEELS) if pin.startswith("libclang==")]
     pip = [overlay / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
-    command([*pip, "--disable-pip-version-check", *wanted])
+    # What PYTHONPATH offers would count as installed, at whatever version.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command([*pip, "--disable-pip-version-check", *wanted], env=env)
 
 
 def pins(requirements: Path) -> list[str]:

@@ -16,6 +16,7 @@ pub mod ops;
 pub mod overlay;
 pub mod preprocess;
 pub mod segmenter;
+pub mod world;
 
 pub use error::{Error, Result};
 pub use image::{ImageView, PixelFormat};

@@ -19,6 +19,7 @@ mod noise;
 mod person;
 mod random;
 mod raster;
+mod record;
 mod scene;
 mod scenery;
 mod sensor;
@@ -34,6 +35,9 @@ pub use camera::{Intrinsics, optical_in_link};
 pub use geometry::Pose;
 pub use light::Weather;
 pub use motion::Twist;
+pub use record::{
+    CAMERA_INFO_TOPIC, GRID_TOPIC, IMAGE_TOPIC, LABELS_TOPIC, ODOMETRY_TOPIC, record_drive,
+};
 pub use scene::Class;
 pub use truth::{CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, TruthGrid};
 

@@ -41,9 +41,15 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let (first, last) = arguments.seeds.split_once("..").context("--seeds must read A..B")?;
+    let (first, last) = arguments
+        .seeds
+        .split_once("..")
+        .context("--seeds must read A..B")?;
     let (first, last): (u64, u64) = (first.parse()?, last.parse()?);
-    let (width, height) = arguments.size.split_once('x').context("--size must read WxH")?;
+    let (width, height) = arguments
+        .size
+        .split_once('x')
+        .context("--size must read WxH")?;
     let (width, height): (u32, u32) = (width.parse()?, height.parse()?);
     if arguments.oversample == 0 {
         bail!("--oversample must be at least 1");
@@ -53,7 +59,12 @@ fn main() -> Result<()> {
     let mut list = BufWriter::new(File::create(arguments.out.join("list.txt"))?);
     for seed in first..last {
         let k = arguments.oversample;
-        let mut config = WorldConfig { seed, width: width * k, height: height * k, ..Default::default() };
+        let mut config = WorldConfig {
+            seed,
+            width: width * k,
+            height: height * k,
+            ..Default::default()
+        };
         if arguments.mix_cameras {
             mix_camera(&mut config);
         }
@@ -62,14 +73,27 @@ fn main() -> Result<()> {
             let index = number * arguments.spacing;
             let frame = world.frame(index);
             let (rgb, labels) = shrunk(&frame.rgb, &frame.labels, width, height, k);
-            let kind = if arguments.jpeg.is_some() { "jpg" } else { "png" };
+            let kind = if arguments.jpeg.is_some() {
+                "jpg"
+            } else {
+                "png"
+            };
             let image_name = format!("images/{seed:06}_{index:05}.{kind}");
             let label_name = format!("labels/{seed:06}_{index:05}.png");
             let file = BufWriter::new(File::create(arguments.out.join(&image_name))?);
             match arguments.jpeg {
-                Some(quality) => JpegEncoder::new_with_quality(file, quality)
-                    .write_image(&rgb, width, height, ExtendedColorType::Rgb8)?,
-                None => PngEncoder::new(file).write_image(&rgb, width, height, ExtendedColorType::Rgb8)?,
+                Some(quality) => JpegEncoder::new_with_quality(file, quality).write_image(
+                    &rgb,
+                    width,
+                    height,
+                    ExtendedColorType::Rgb8,
+                )?,
+                None => PngEncoder::new(file).write_image(
+                    &rgb,
+                    width,
+                    height,
+                    ExtendedColorType::Rgb8,
+                )?,
             }
             let file = BufWriter::new(File::create(arguments.out.join(&label_name))?);
             PngEncoder::new(file).write_image(&labels, width, height, ExtendedColorType::L8)?;

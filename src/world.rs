@@ -5,6 +5,7 @@
 mod barrier;
 mod building;
 mod camera;
+mod contact;
 mod course;
 mod facade;
 mod facet;
@@ -18,6 +19,7 @@ mod noise;
 mod person;
 mod random;
 mod raster;
+mod record;
 mod scene;
 mod scenery;
 mod sensor;
@@ -33,12 +35,14 @@ pub use camera::{Intrinsics, optical_in_link};
 pub use geometry::Pose;
 pub use light::Weather;
 pub use motion::Twist;
-pub use scene::Class;
-pub use truth::{
-    CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, TruthGrid,
+pub use record::{
+    CAMERA_INFO_TOPIC, GRID_TOPIC, IMAGE_TOPIC, LABELS_TOPIC, ODOMETRY_TOPIC, record_drive,
 };
+pub use scene::Class;
+pub use truth::{CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, TruthGrid};
 
 use camera::RayTable;
+use contact::ContactMap;
 use course::Course;
 use facet::{Facet, Viewer};
 use geometry::{Vec3, vec3};
@@ -49,7 +53,7 @@ use noise::NoiseTiles;
 use random::{Draws, hash};
 use raster::{Eye, NOTHING, ScreenTriangle, scan_rows, triangles_from_facets, veil_class};
 use rayon::prelude::*;
-use scene::{Contact, Shape, Thing};
+use scene::{Shape, Thing};
 use scenery::{Scenery, scenery};
 use sensor::Sensor;
 use shade::Shader;
@@ -219,7 +223,10 @@ impl World {
         let base = self.motion.pose(&self.course, seconds);
         let optical = base.then(&self.camera_in_base).then(&optical_in_link());
         let eye = eye_from_pose(&optical);
-        let ego_m = self.motion.distance_m(seconds).rem_euclid(self.course.length());
+        let ego_m = self
+            .motion
+            .distance_m(seconds)
+            .rem_euclid(self.course.length());
         let traffic = Traffic {
             course: &self.course,
             layout: &self.layout,
@@ -231,7 +238,8 @@ impl World {
         let facets = self.visible_facets(&eye, &things);
         let triangles = triangles_from_facets(&facets, &eye, &self.camera, self.rays.reach);
         let shadow = self.shadow_map(&eye, &things);
-        let contacts = contacts_before(&eye, &things);
+        let dark = things.iter().filter_map(|thing| thing.contact);
+        let contacts = ContactMap::new(eye.position, eye.forward, dark);
         let shader = Shader {
             course: &self.course,
             layout: &self.layout,
@@ -270,9 +278,7 @@ impl World {
             .things
             .iter()
             .chain(moving)
-            .filter(|thing| {
-                (thing.centre - eye.position).length() - thing.radius_m < thing.reach_m
-            })
+            .filter(|thing| (thing.centre - eye.position).length() - thing.radius_m < thing.reach_m)
             .collect()
     }
 
@@ -380,9 +386,12 @@ impl World {
     fn developed(&self, radiance: &[Vec3], gain: f32, seed: u64) -> Vec<u8> {
         let width = self.config.width as usize;
         let mut rgb = vec![0u8; radiance.len() * 3];
-        rgb.par_chunks_mut(width * 3).enumerate().for_each(|(row, out)| {
-            self.sensor.develop_row(out, row, width, radiance, gain, seed);
-        });
+        rgb.par_chunks_mut(width * 3)
+            .enumerate()
+            .for_each(|(row, out)| {
+                self.sensor
+                    .develop_row(out, row, width, radiance, gain, seed);
+            });
         rgb
     }
 }
@@ -436,7 +445,12 @@ fn sight(
         };
     }
     let (radiance, class) = shader.backdrop(direction);
-    Sight { radiance, class, depth: f32::INFINITY, thing: NO_THING }
+    Sight {
+        radiance,
+        class,
+        depth: f32::INFINITY,
+        thing: NO_THING,
+    }
 }
 
 fn eye_from_pose(optical: &Pose) -> Eye {
@@ -445,18 +459,12 @@ fn eye_from_pose(optical: &Pose) -> Eye {
         vec3(r[0][k] as f32, r[1][k] as f32, r[2][k] as f32)
     };
     let [x, y, z] = optical.translation.map(|v| v as f32);
-    Eye { position: vec3(x, y, z), right: axis(0), down: axis(1), forward: axis(2) }
-}
-
-fn contacts_before(eye: &Eye, things: &[&Thing]) -> Vec<Contact> {
-    things
-        .iter()
-        .filter_map(|thing| thing.contact)
-        .filter(|contact| {
-            let [_, _, z] = eye.local(contact.centre);
-            (-2.0..45.0).contains(&z)
-        })
-        .collect()
+    Eye {
+        position: vec3(x, y, z),
+        right: axis(0),
+        down: axis(1),
+        forward: axis(2),
+    }
 }
 
 fn check(config: &WorldConfig) -> Result<(), WorldError> {
@@ -467,14 +475,62 @@ fn check(config: &WorldConfig) -> Result<(), WorldError> {
             Err(WorldError::Setting { name, value, range })
         }
     };
-    within("width", config.width as f64, 64.0, 8192.0, "64 to 8192 pixels")?;
-    within("height", config.height as f64, 64.0, 8192.0, "64 to 8192 pixels")?;
+    within(
+        "width",
+        config.width as f64,
+        64.0,
+        8192.0,
+        "64 to 8192 pixels",
+    )?;
+    within(
+        "height",
+        config.height as f64,
+        64.0,
+        8192.0,
+        "64 to 8192 pixels",
+    )?;
     within("rate_hz", config.rate_hz, 0.1, 1000.0, "0.1 to 1000 Hz")?;
-    within("hfov_deg", config.hfov_deg, 20.0, 110.0, "20 to 110 degrees")?;
+    within(
+        "hfov_deg",
+        config.hfov_deg,
+        20.0,
+        110.0,
+        "20 to 110 degrees",
+    )?;
     within("pixel_aspect", config.pixel_aspect, 0.5, 2.0, "0.5 to 2")?;
-    within("pitch_deg", config.pitch_deg, -30.0, 45.0, "-30 to 45 degrees")?;
-    within("camera_height_m", config.camera_height_m, 0.3, 5.0, "0.3 to 5 m")?;
-    within("grid.resolution_m", config.grid.resolution_m, 0.02, 5.0, "0.02 to 5 m")?;
-    within("grid.ahead_m", config.grid.ahead_m, 1.0, 200.0, "1 to 200 m")?;
-    within("grid.aside_m", config.grid.aside_m, 1.0, 100.0, "1 to 100 m")
+    within(
+        "pitch_deg",
+        config.pitch_deg,
+        -30.0,
+        45.0,
+        "-30 to 45 degrees",
+    )?;
+    within(
+        "camera_height_m",
+        config.camera_height_m,
+        0.3,
+        5.0,
+        "0.3 to 5 m",
+    )?;
+    within(
+        "grid.resolution_m",
+        config.grid.resolution_m,
+        0.02,
+        5.0,
+        "0.02 to 5 m",
+    )?;
+    within(
+        "grid.ahead_m",
+        config.grid.ahead_m,
+        1.0,
+        200.0,
+        "1 to 200 m",
+    )?;
+    within(
+        "grid.aside_m",
+        config.grid.aside_m,
+        1.0,
+        100.0,
+        "1 to 100 m",
+    )
 }

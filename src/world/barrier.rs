@@ -24,25 +24,54 @@ impl BarrierStyle {
         let (height_m, tone) = match boundary {
             Boundary::Wall => (
                 draws.between(0.8, 2.0),
-                draws.pick(&[vec3(0.26, 0.2, 0.13), vec3(0.2, 0.1, 0.07), vec3(0.17, 0.14, 0.11)]),
+                draws.pick(&[
+                    vec3(0.26, 0.2, 0.13),
+                    vec3(0.2, 0.1, 0.07),
+                    vec3(0.17, 0.14, 0.11),
+                ]),
             ),
-            Boundary::Hedge => (draws.between(1.2, 2.3), vec3(0.05, 0.072, 0.026) * draws.between(0.7, 1.5)),
+            Boundary::Hedge => (
+                draws.between(1.2, 2.3),
+                vec3(0.05, 0.072, 0.026) * draws.between(0.7, 1.5),
+            ),
             Boundary::Railing => (
                 draws.between(1.1, 1.6),
-                draws.pick(&[vec3(0.015, 0.015, 0.017), vec3(0.02, 0.03, 0.025), vec3(0.2, 0.2, 0.2)]),
+                draws.pick(&[
+                    vec3(0.015, 0.015, 0.017),
+                    vec3(0.02, 0.03, 0.025),
+                    vec3(0.2, 0.2, 0.2),
+                ]),
             ),
             Boundary::Panels | Boundary::Open => (
                 draws.between(1.5, 1.9),
-                draws.pick(&[vec3(0.19, 0.125, 0.07), vec3(0.12, 0.085, 0.06), vec3(0.16, 0.14, 0.12)]),
+                draws.pick(&[
+                    vec3(0.19, 0.125, 0.07),
+                    vec3(0.12, 0.085, 0.06),
+                    vec3(0.16, 0.14, 0.12),
+                ]),
             ),
         };
-        Self { boundary, height_m, tone, seed: draws.bits() as u32 }
+        Self {
+            boundary,
+            height_m,
+            tone,
+            seed: draws.bits() as u32,
+        }
     }
 
     /// Waist-high steel railing at the kerb.
     pub(crate) fn guard_rail(draws: &mut Draws) -> Self {
-        let tone = draws.pick(&[vec3(0.22, 0.22, 0.225), vec3(0.03, 0.03, 0.03), vec3(0.05, 0.07, 0.06)]);
-        Self { boundary: Boundary::Railing, height_m: 1.1, tone, seed: draws.bits() as u32 }
+        let tone = draws.pick(&[
+            vec3(0.22, 0.22, 0.225),
+            vec3(0.03, 0.03, 0.03),
+            vec3(0.05, 0.07, 0.06),
+        ]);
+        Self {
+            boundary: Boundary::Railing,
+            height_m: 1.1,
+            tone,
+            seed: draws.bits() as u32,
+        }
     }
 }
 
@@ -79,10 +108,20 @@ pub(crate) fn across(
     let mut list = PartList::new(Class::Building);
     let brick = Surface::Brick(style.tone);
     for along in [0.0, 0.24] {
-        let a = [at(from_d_m, along, z0), at(to_d_m, along, z0), at(to_d_m, along, z1), at(from_d_m, along, z1)];
+        let a = [
+            at(from_d_m, along, z0),
+            at(to_d_m, along, z0),
+            at(to_d_m, along, z1),
+            at(from_d_m, along, z1),
+        ];
         list.quad(a, brick);
     }
-    let end = [at(from_d_m, 0.0, z0), at(from_d_m, 0.24, z0), at(from_d_m, 0.24, z1), at(from_d_m, 0.0, z1)];
+    let end = [
+        at(from_d_m, 0.0, z0),
+        at(from_d_m, 0.24, z0),
+        at(from_d_m, 0.24, z1),
+        at(from_d_m, 0.0, z1),
+    ];
     list.quad(end, brick);
     let flat = |p: Vec3| [p.x, p.y];
     let ring = [
@@ -109,25 +148,58 @@ fn chunk(course: &Course, from: f64, to: f64, d: f32, style: &BarrierStyle) -> T
         Boundary::Wall => (Class::Building, Surface::Brick(style.tone)),
         Boundary::Hedge => (Class::Tree, Surface::Hedge(style.tone, style.seed)),
         Boundary::Railing => (Class::Fence, Surface::Railing(style.tone, 0.12)),
-        Boundary::Panels | Boundary::Open => (Class::Fence, Surface::Panels(style.tone, style.seed)),
+        Boundary::Panels | Boundary::Open => {
+            (Class::Fence, Surface::Panels(style.tone, style.seed))
+        }
     };
     let mut list = PartList::new(class);
-    let front = [p(from, 0.0, z0), p(to, 0.0, z0), p(to, 0.0, z1), p(from, 0.0, z1)];
+    let front = [
+        p(from, 0.0, z0),
+        p(to, 0.0, z0),
+        p(to, 0.0, z1),
+        p(from, 0.0, z1),
+    ];
     // The texture runs on from chunk to chunk.
     let (u0, u1) = (from as f32, to as f32);
-    let uv = [[u0, 0.0], [u1, 0.0], [u1, style.height_m + 0.03], [u0, style.height_m + 0.03]];
+    let uv = [
+        [u0, 0.0],
+        [u1, 0.0],
+        [u1, style.height_m + 0.03],
+        [u0, style.height_m + 0.03],
+    ];
     list.add(super::scene::Shape::Quad(front, uv), surface);
     match style.boundary {
         Boundary::Wall => {
             let cap = Surface::Matte(vec3(0.24, 0.22, 0.2));
             let low = z1 - 0.07;
-            list.quad([p(from, -0.04, low), p(to, -0.04, low), p(to, -0.04, z1), p(from, -0.04, z1)], cap);
-            list.quad([p(from, -0.04, z1), p(to, -0.04, z1), p(to, thick, z1), p(from, thick, z1)], cap);
+            list.quad(
+                [
+                    p(from, -0.04, low),
+                    p(to, -0.04, low),
+                    p(to, -0.04, z1),
+                    p(from, -0.04, z1),
+                ],
+                cap,
+            );
+            list.quad(
+                [
+                    p(from, -0.04, z1),
+                    p(to, -0.04, z1),
+                    p(to, thick, z1),
+                    p(from, thick, z1),
+                ],
+                cap,
+            );
         }
         Boundary::Hedge => {
             let top = z1 - 0.2;
             let leaves = Surface::Hedge(style.tone * 1.25, style.seed);
-            let lid = [p(from, 0.05, top), p(to, 0.05, top), p(to, thick, top), p(from, thick, top)];
+            let lid = [
+                p(from, 0.05, top),
+                p(to, 0.05, top),
+                p(to, thick, top),
+                p(from, thick, top),
+            ];
             // v stays far from the ragged edge on the flat top.
             let uv = [[u0, 0.0], [u1, 0.0], [u1, thick], [u0, thick]];
             let uv = uv.map(|[u, v]| [u, v * 0.5]);

@@ -28,21 +28,48 @@ pub(crate) fn building(
     shape: &BuildingShape,
     draws: &mut Draws,
 ) -> Thing {
-    let BuildingShape { height_m, depth_m, roof_m, style, seed, .. } = *shape;
+    let BuildingShape {
+        height_m,
+        depth_m,
+        roof_m,
+        style,
+        seed,
+        ..
+    } = *shape;
     let z0 = shape.base_z;
     let top = z0 + height_m;
-    let at = |p: [f32; 2], depth: f32, z: f32| {
-        vec3(p[0] + back[0] * depth, p[1] + back[1] * depth, z)
-    };
+    let at =
+        |p: [f32; 2], depth: f32, z: f32| vec3(p[0] + back[0] * depth, p[1] + back[1] * depth, z);
     let mut list = PartList::new(Class::Building);
     let front = Surface::Facade(style, seed);
     let blank = Surface::Facade(style + 1, seed ^ 1);
-    list.quad([at(a, 0.0, z0), at(b, 0.0, z0), at(b, 0.0, top), at(a, 0.0, top)], front);
+    list.quad(
+        [
+            at(a, 0.0, z0),
+            at(b, 0.0, z0),
+            at(b, 0.0, top),
+            at(a, 0.0, top),
+        ],
+        front,
+    );
     for p in [a, b] {
-        list.quad([at(p, 0.0, z0), at(p, depth_m, z0), at(p, depth_m, top), at(p, 0.0, top)], blank);
+        list.quad(
+            [
+                at(p, 0.0, z0),
+                at(p, depth_m, z0),
+                at(p, depth_m, top),
+                at(p, 0.0, top),
+            ],
+            blank,
+        );
     }
     list.quad(
-        [at(a, depth_m, z0), at(b, depth_m, z0), at(b, depth_m, top), at(a, depth_m, top)],
+        [
+            at(a, depth_m, z0),
+            at(b, depth_m, z0),
+            at(b, depth_m, top),
+            at(a, depth_m, top),
+        ],
         blank,
     );
     if roof_m > 0.0 {
@@ -52,7 +79,12 @@ pub(crate) fn building(
         // Eaves stand a little over the wall.
         let eave = top - 0.1;
         list.quad(
-            [at(a, -0.3, eave), at(b, -0.3, eave), at(b, middle, ridge), at(a, middle, ridge)],
+            [
+                at(a, -0.3, eave),
+                at(b, -0.3, eave),
+                at(b, middle, ridge),
+                at(a, middle, ridge),
+            ],
             tiles,
         );
         list.quad(
@@ -65,12 +97,20 @@ pub(crate) fn building(
             tiles,
         );
         for p in [a, b] {
-            list.triangle([at(p, 0.0, top), at(p, depth_m, top), at(p, middle, ridge)], blank);
+            list.triangle(
+                [at(p, 0.0, top), at(p, depth_m, top), at(p, middle, ridge)],
+                blank,
+            );
         }
         // A gutter and its shadow line.
         let gutter = Surface::Matte(vec3(0.05, 0.05, 0.05));
         list.quad(
-            [at(a, -0.3, eave - 0.12), at(b, -0.3, eave - 0.12), at(b, -0.3, eave), at(a, -0.3, eave)],
+            [
+                at(a, -0.3, eave - 0.12),
+                at(b, -0.3, eave - 0.12),
+                at(b, -0.3, eave),
+                at(a, -0.3, eave),
+            ],
             gutter,
         );
         if shape.chimneys {
@@ -79,7 +119,12 @@ pub(crate) fn building(
     } else {
         let cap = Surface::Matte(vec3(0.22, 0.21, 0.2));
         list.quad(
-            [at(a, -0.12, top - 0.35), at(b, -0.12, top - 0.35), at(b, -0.12, top), at(a, -0.12, top)],
+            [
+                at(a, -0.12, top - 0.35),
+                at(b, -0.12, top - 0.35),
+                at(b, -0.12, top),
+                at(a, -0.12, top),
+            ],
             cap,
         );
     }
@@ -105,7 +150,13 @@ fn chimney(
     let pot = Surface::Matte(vec3(0.28, 0.14, 0.08));
     for k in 0..3 {
         let x = -0.5 + 0.5 * k as f32;
-        list.limb(stand.at(x, 0.0, height), stand.at(x, 0.0, height + 0.4), 0.12, 0.1, pot);
+        list.limb(
+            stand.at(x, 0.0, height),
+            stand.at(x, 0.0, height + 0.4),
+            0.12,
+            0.1,
+            pot,
+        );
     }
 }
 

@@ -29,7 +29,9 @@ impl Intrinsics {
 
     /// Row-major 3x4 P of a monocular camera: K with a zero column.
     pub fn p(&self) -> [f64; 12] {
-        [self.fx, 0.0, self.cx, 0.0, 0.0, self.fy, self.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+        [
+            self.fx, 0.0, self.cx, 0.0, 0.0, self.fy, self.cy, 0.0, 0.0, 0.0, 1.0, 0.0,
+        ]
     }
 
     /// The distorted pixel of the ideal image-plane point (x/z, y/z).
@@ -48,13 +50,17 @@ impl Intrinsics {
         let [k1, k2, p1, p2, k3] = self.distortion;
         let (xd, yd) = ((u - self.cx) / self.fx, (v - self.cy) / self.fy);
         let (mut x, mut y) = (xd, yd);
-        for _ in 0..40 {
+        for _ in 0..60 {
+            let before = [x, y];
             let r2 = x * x + y * y;
             let radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3));
             let dx = 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x);
             let dy = p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y;
             x = (xd - dx) / radial;
             y = (yd - dy) / radial;
+            if (x - before[0]).abs() + (y - before[1]).abs() < 1e-10 {
+                break;
+            }
         }
         [x, y]
     }
@@ -107,7 +113,11 @@ impl RayTable {
                 reach = [reach[0].max(a.abs() as f32), reach[1].max(b.abs() as f32)];
             }
         }
-        Self { x, y, reach: reach.map(|r| r * 1.03) }
+        Self {
+            x,
+            y,
+            reach: reach.map(|r| r * 1.03),
+        }
     }
 }
 

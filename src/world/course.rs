@@ -48,7 +48,13 @@ impl Course {
             let turn = wrapped_angle(heading[b] - heading[a]);
             let curvature = turn / (2.0 * spacing);
             let (sin, cos) = heading[i].sin_cos();
-            samples.push([x[i] as f32, y[i] as f32, cos as f32, sin as f32, curvature as f32]);
+            samples.push([
+                x[i] as f32,
+                y[i] as f32,
+                cos as f32,
+                sin as f32,
+                curvature as f32,
+            ]);
         }
         let mut course = Self {
             x,
@@ -108,7 +114,11 @@ impl Course {
     /// Road coordinates of a world point that is near the sample at `s`.
     #[inline]
     pub(crate) fn locate_near(&self, s: f32, x: f32, y: f32) -> RoadPoint {
-        self.refine((s / self.spacing as f32) as usize % self.samples.len(), x, y)
+        self.refine(
+            (s / self.spacing as f32) as usize % self.samples.len(),
+            x,
+            y,
+        )
     }
 
     #[inline]
@@ -142,7 +152,10 @@ impl Course {
         } else {
             s
         };
-        RoadPoint { s, d: across - 0.5 * curvature * along * along }
+        RoadPoint {
+            s,
+            d: across - 0.5 * curvature * along * along,
+        }
     }
 
     /// Shortest signed way from `from` to `to` along the loop, metres.
@@ -284,7 +297,10 @@ mod tests {
                     };
                     let off = course.gap(s, back.s as f64).abs();
                     // 4 cm: a fifth of the narrowest thing drawn in road coordinates, a kerb.
-                    assert!(off < 0.08 && (back.d as f64 - d).abs() < 0.04, "{s} {d} {back:?}");
+                    assert!(
+                        off < 0.08 && (back.d as f64 - d).abs() < 0.04,
+                        "{s} {d} {back:?}"
+                    );
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::geometry::{Vec3, vec3};
 use super::light::Light;
 use super::noise::NoiseTiles;
-use super::random::{Draws, unit_at};
+use super::random::{Draws, floor, unit_at};
 
 /// The look of a row of houses.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,16 @@ impl FacadeStyle {
             vec3(0.28, 0.28, 0.28),
             vec3(0.72, 0.71, 0.68),
         ];
-        let brick = draws.chance(if kind == FacadeKind::Office { 0.45 } else { 0.7 });
-        let wall = if brick { draws.pick(&brick_tones) } else { draws.pick(&render_tones) };
+        let brick = draws.chance(if kind == FacadeKind::Office {
+            0.45
+        } else {
+            0.7
+        });
+        let wall = if brick {
+            draws.pick(&brick_tones)
+        } else {
+            draws.pick(&render_tones)
+        };
         let shop_tones = [
             vec3(0.03, 0.05, 0.10),
             vec3(0.09, 0.015, 0.015),
@@ -59,12 +67,24 @@ impl FacadeStyle {
             vec3(0.25, 0.12, 0.02),
         ];
         let narrow = kind == FacadeKind::House || kind == FacadeKind::Shop;
-        let bay_m = if narrow { draws.between(2.1, 3.0) } else { draws.between(2.4, 3.8) };
-        let window_w = if narrow { draws.between(0.95, 1.35) } else { bay_m - draws.between(0.5, 1.0) };
+        let bay_m = if narrow {
+            draws.between(2.1, 3.0)
+        } else {
+            draws.between(2.4, 3.8)
+        };
+        let window_w = if narrow {
+            draws.between(0.95, 1.35)
+        } else {
+            bay_m - draws.between(0.5, 1.0)
+        };
         Self {
             wall: wall * draws.between(0.75, 1.15),
             trim: vec3(0.58, 0.56, 0.5) * draws.between(0.45, 1.15),
-            frame: if draws.chance(0.75) { vec3(0.62, 0.62, 0.6) } else { vec3(0.06, 0.05, 0.05) },
+            frame: if draws.chance(0.75) {
+                vec3(0.62, 0.62, 0.6)
+            } else {
+                vec3(0.06, 0.05, 0.05)
+            },
             brick,
             bay_m,
             storey_m: draws.between(2.75, 3.3),
@@ -84,7 +104,10 @@ impl FacadeStyle {
 
     /// This style without openings.
     pub(crate) fn blank(&self) -> Self {
-        Self { kind: FacadeKind::Blank, ..*self }
+        Self {
+            kind: FacadeKind::Blank,
+            ..*self
+        }
     }
 }
 
@@ -119,22 +142,31 @@ pub(crate) fn facade_radiance(
     if style.kind == FacadeKind::Shop && v < style.storey_m {
         return shop_radiance(style, point, sky, tiles);
     }
-    let storey = (v / style.storey_m).floor();
+    let storey = floor(v / style.storey_m) as f32;
     let rise = v - storey * style.storey_m;
-    let bay = (u / style.bay_m).floor();
+    let bay = floor(u / style.bay_m) as f32;
     let across = u - (bay + 0.5) * style.bay_m;
     let cell = unit_at(seed, bay as i32, storey as i32);
     let top_m = (storey + 1.0) * style.storey_m;
     if top_m > point.height_m + 0.05 {
         // Cornice under the roof.
         let band = point.height_m - v;
-        return if band < 0.3 { (style.trim * 0.8).times(point.light) } else { wall().times(point.light) };
+        return if band < 0.3 {
+            (style.trim * 0.8).times(point.light)
+        } else {
+            wall().times(point.light)
+        };
     }
-    let door_bay = style.kind == FacadeKind::House && storey == 0.0 && (bay as i32).rem_euclid(2) == 1;
+    let door_bay =
+        style.kind == FacadeKind::House && storey == 0.0 && (bay as i32).rem_euclid(2) == 1;
     let (half, low, high) = if door_bay {
         (0.48, 0.0, 2.15)
     } else {
-        (style.window[0] * 0.5, style.sill_m, style.sill_m + style.window[1])
+        (
+            style.window[0] * 0.5,
+            style.sill_m,
+            style.sill_m + style.window[1],
+        )
     };
     let edge = across.abs() - half;
     if edge < 0.0 && rise > low && rise < high {
@@ -168,7 +200,13 @@ pub(crate) fn facade_radiance(
 }
 
 fn wall_albedo(style: &FacadeStyle, point: &FacadePoint, tiles: &NoiseTiles) -> Vec3 {
-    let FacadePoint { u, v, pixel_m, seed, .. } = *point;
+    let FacadePoint {
+        u,
+        v,
+        pixel_m,
+        seed,
+        ..
+    } = *point;
     let shift = (seed & 0xFF) as f32;
     let mottle = tiles.broad.at(u * 9.0 + shift, v * 9.0, pixel_m * 9.0);
     let streak = tiles.fine.at(u * 14.0 + shift, v * 1.5, pixel_m * 14.0);
@@ -176,9 +214,9 @@ fn wall_albedo(style: &FacadeStyle, point: &FacadePoint, tiles: &NoiseTiles) -> 
     // Splashes darken the foot of every wall.
     k *= 1.0 - 0.3 * (1.0 - v / 0.6).clamp(0.0, 1.0);
     if style.brick {
-        let row = (v / 0.075).floor();
+        let row = floor(v / 0.075) as f32;
         let shifted = u / 0.225 + 0.5 * (row as i32 & 1) as f32;
-        let column = shifted.floor();
+        let column = floor(shifted) as f32;
         let fade = (1.0 - pixel_m / 0.06).clamp(0.0, 1.0);
         if fade > 0.0 {
             let joint = (v - row * 0.075 < 0.012) || ((shifted - column) * 0.225 < 0.012);
@@ -220,7 +258,11 @@ fn door(point: &FacadePoint, across: f32, rise: f32) -> Vec3 {
         vec3(0.45, 0.45, 0.43)
     };
     let panel = across.abs() > 0.1 && across.abs() < 0.34 && (rise % 0.95) > 0.2;
-    if rise > 1.85 { vec3(0.05, 0.05, 0.055) } else { colour * if panel { 0.8 } else { 1.1 } }
+    if rise > 1.85 {
+        vec3(0.05, 0.05, 0.055)
+    } else {
+        colour * if panel { 0.8 } else { 1.1 }
+    }
 }
 
 fn shop_radiance(
@@ -231,12 +273,16 @@ fn shop_radiance(
 ) -> Vec3 {
     let FacadePoint { u, v, seed, .. } = *point;
     let unit_m = style.bay_m * 2.0;
-    let shop = (u / unit_m).floor();
+    let shop = floor(u / unit_m) as f32;
     let across = u - (shop + 0.5) * unit_m;
     let half = unit_m * 0.5;
     let tone = unit_at(seed ^ 21, shop as i32, 0);
     let fascia = style.fascia.mix(
-        vec3(unit_at(seed, shop as i32, 1), unit_at(seed, shop as i32, 2), unit_at(seed, shop as i32, 3)) * 0.35,
+        vec3(
+            unit_at(seed, shop as i32, 1),
+            unit_at(seed, shop as i32, 2),
+            unit_at(seed, shop as i32, 3),
+        ) * 0.35,
         if tone > 0.4 { 0.8 } else { 0.0 },
     );
     let top = style.storey_m;
@@ -249,9 +295,17 @@ fn shop_radiance(
             && across.abs() < half * 0.7
             && unit_at(seed ^ 31, (u / 0.13) as i32, ((v - top) / 0.14) as i32) > 0.45
             && (u / 0.42).fract() > 0.22;
-        let pale = if fascia.y > 0.2 { vec3(0.03, 0.03, 0.04) } else { vec3(0.6, 0.58, 0.45) };
+        let pale = if fascia.y > 0.2 {
+            vec3(0.03, 0.03, 0.04)
+        } else {
+            vec3(0.6, 0.58, 0.45)
+        };
         let face = if letters { pale } else { fascia };
-        let shine = if sky.lamps && tone > 0.5 { face * 0.35 } else { Vec3::default() };
+        let shine = if sky.lamps && tone > 0.5 {
+            face * 0.35
+        } else {
+            Vec3::default()
+        };
         return face.times(point.light) + shine;
     }
     if v < 0.45 {
@@ -263,7 +317,11 @@ fn shop_radiance(
         return (fascia + vec3(0.04, 0.04, 0.04)).times(point.light);
     }
     // Goods and lights behind the glass.
-    let goods = tiles.fine.at(u * 22.0 + seed as f32 % 97.0, v * 22.0, point.pixel_m * 22.0);
+    let goods = tiles.fine.at(
+        u * 22.0 + seed as f32 % 97.0,
+        v * 22.0,
+        point.pixel_m * 22.0,
+    );
     let bright = unit_at(seed ^ 41, (u / 0.5) as i32, (v / 0.5) as i32);
     let lit = if sky.lamps { 0.5 } else { 0.10 } * (0.2 + tone);
     let colour = vec3(

@@ -74,14 +74,27 @@ impl Facet {
         };
         match part.shape {
             Shape::Quad(corners, uv) => {
-                let normal = (corners[1] - corners[0]).cross(corners[3] - corners[0]).unit();
+                let normal = (corners[1] - corners[0])
+                    .cross(corners[3] - corners[0])
+                    .unit();
                 let facing = towards(normal, viewer.direction_from(corners[0]));
-                Facet { corners, uv, facing, ..blank }
+                Facet {
+                    corners,
+                    uv,
+                    facing,
+                    ..blank
+                }
             }
             Shape::Triangle([a, b, c], [p, q, r]) => {
                 let normal = (b - a).cross(c - a).unit();
                 let facing = towards(normal, viewer.direction_from(a));
-                Facet { corners: [a, b, c, c], count: 3, uv: [p, q, r, r], facing, ..blank }
+                Facet {
+                    corners: [a, b, c, c],
+                    count: 3,
+                    uv: [p, q, r, r],
+                    facing,
+                    ..blank
+                }
             }
             Shape::Limb(a, b, ra, rb) => {
                 let middle = a.mix(b, 0.5);
@@ -108,7 +121,12 @@ impl Facet {
                 let upward = facing.cross(side);
                 let (u, v) = (side * across, upward * upward_m);
                 Facet {
-                    corners: [centre - u - v, centre + u - v, centre + u + v, centre - u + v],
+                    corners: [
+                        centre - u - v,
+                        centre + u - v,
+                        centre + u + v,
+                        centre - u + v,
+                    ],
                     uv: [[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]],
                     round: Round::Ball,
                     side,
@@ -136,5 +154,9 @@ impl Facet {
 }
 
 fn towards(normal: Vec3, direction: Vec3) -> Vec3 {
-    if normal.dot(direction) < 0.0 { -normal } else { normal }
+    if normal.dot(direction) < 0.0 {
+        -normal
+    } else {
+        normal
+    }
 }

@@ -14,16 +14,37 @@ pub(crate) fn lamp_post(on: &Stand, lit: bool, draws: &mut Draws) -> Thing {
     let height = draws.between(6.0, 8.5);
     let tone = draws.pick(&[0.05f32, 0.12, 0.2, 0.28]);
     let metal = Surface::Metal(vec3(tone, tone, tone * 1.05));
-    list.limb(on.at(0.0, 0.0, -0.05), on.at(0.0, 0.0, 1.3), 0.13, 0.12, metal);
-    list.limb(on.at(0.0, 0.0, 1.2), on.at(0.0, 0.0, height), 0.095, 0.07, metal);
+    list.limb(
+        on.at(0.0, 0.0, -0.05),
+        on.at(0.0, 0.0, 1.3),
+        0.13,
+        0.12,
+        metal,
+    );
+    list.limb(
+        on.at(0.0, 0.0, 1.2),
+        on.at(0.0, 0.0, height),
+        0.095,
+        0.07,
+        metal,
+    );
     let arm = draws.between(0.8, 1.8);
     let tip = on.at(arm, 0.0, height + 0.35);
     list.limb(on.at(0.0, 0.0, height - 0.1), tip, 0.06, 0.05, metal);
-    let glow = if lit { vec3(1.3, 0.85, 0.35) } else { vec3(0.25, 0.25, 0.25) };
+    let glow = if lit {
+        vec3(1.3, 0.85, 0.35)
+    } else {
+        vec3(0.25, 0.25, 0.25)
+    };
     let head = Stand { origin: tip, ..*on };
     list.block(&head, [-0.15, -0.14, -0.1], [0.55, 0.14, 0.06], metal);
     list.quad(
-        [head.at(-0.1, -0.12, -0.11), head.at(0.5, -0.12, -0.11), head.at(0.5, 0.12, -0.11), head.at(-0.1, 0.12, -0.11)],
+        [
+            head.at(-0.1, -0.12, -0.11),
+            head.at(0.5, -0.12, -0.11),
+            head.at(0.5, 0.12, -0.11),
+            head.at(-0.1, 0.12, -0.11),
+        ],
         Surface::Lamp(glow),
     );
     standing(list.parts, on.origin, 0.13, POLE_REACH_M)
@@ -34,8 +55,20 @@ pub(crate) fn telegraph_pole(on: &Stand, draws: &mut Draws) -> Thing {
     let mut list = PartList::new(Class::Pole);
     let wood = Surface::Bark(vec3(0.11, 0.085, 0.065), draws.bits() as u32);
     let height = draws.between(7.0, 9.0);
-    list.limb(on.at(0.0, 0.0, -0.05), on.at(0.0, 0.0, height), 0.14, 0.11, wood);
-    list.limb(on.at(-0.7, 0.0, height - 0.5), on.at(0.7, 0.0, height - 0.5), 0.06, 0.06, wood);
+    list.limb(
+        on.at(0.0, 0.0, -0.05),
+        on.at(0.0, 0.0, height),
+        0.14,
+        0.11,
+        wood,
+    );
+    list.limb(
+        on.at(-0.7, 0.0, height - 0.5),
+        on.at(0.7, 0.0, height - 0.5),
+        0.06,
+        0.06,
+        wood,
+    );
     standing(list.parts, on.origin, 0.14, POLE_REACH_M)
 }
 
@@ -57,15 +90,41 @@ pub(crate) fn sign_post(on: &Stand, back: bool, draws: &mut Draws) -> Thing {
     ]);
     let plate = draws.chance(0.35);
     let top = foot + size * 2.0 + if plate { 0.5 } else { 0.0 };
-    list.limb(on.at(0.04, 0.0, -0.05), on.at(0.04, 0.0, top), 0.052, 0.052, metal);
+    list.limb(
+        on.at(0.04, 0.0, -0.05),
+        on.at(0.04, 0.0, top),
+        0.052,
+        0.052,
+        metal,
+    );
     list.class = Class::SignSymbol;
     let seed = draws.bits() as u32;
     let mut height = foot;
     if plate {
-        sign(&mut list, on, -0.05, 0.4, height, 0.42, SignFace::Plate, seed, back);
+        sign(
+            &mut list,
+            on,
+            -0.05,
+            0.4,
+            height,
+            0.42,
+            SignFace::Plate,
+            seed,
+            back,
+        );
         height += 0.5;
     }
-    sign(&mut list, on, -0.05, size, height, size * 2.0, face, seed, back);
+    sign(
+        &mut list,
+        on,
+        -0.05,
+        size,
+        height,
+        size * 2.0,
+        face,
+        seed,
+        back,
+    );
     standing(list.parts, on.origin, 0.06, SIGN_REACH_M)
 }
 
@@ -75,11 +134,27 @@ pub(crate) fn direction_board(on: &Stand, draws: &mut Draws) -> Thing {
     let metal = Surface::Metal(vec3(0.17, 0.17, 0.175));
     let (half, low, high) = (draws.between(0.8, 1.2), 1.5, draws.between(2.6, 3.1));
     for y in [-half * 0.7, half * 0.7] {
-        list.limb(on.at(0.06, y, -0.05), on.at(0.06, y, high), 0.06, 0.06, metal);
+        list.limb(
+            on.at(0.06, y, -0.05),
+            on.at(0.06, y, high),
+            0.06,
+            0.06,
+            metal,
+        );
     }
     list.class = Class::SignSymbol;
     let seed = draws.bits() as u32;
-    sign(&mut list, on, -0.04, half, low, high - low, SignFace::Plate, seed, false);
+    sign(
+        &mut list,
+        on,
+        -0.04,
+        half,
+        low,
+        high - low,
+        SignFace::Plate,
+        seed,
+        false,
+    );
     let footprint = on.rectangle(-0.1, 0.15, -half, half);
     let mut thing = Thing::new(list.parts, footprint, SIGN_REACH_M + 15.0);
     thing.contact = Some(spot(on.origin, 0.2));
@@ -93,7 +168,15 @@ pub(crate) fn hanging_sign(on: &Stand, draws: &mut Draws) -> Thing {
     let seed = draws.bits() as u32;
     let p = |y: f32, z: f32| on.at(0.0, y, z);
     let face = Surface::Sign(SignFace::Plate, seed & !SIGN_BACK);
-    list.face([p(0.15, low), p(0.15 + size, low), p(0.15 + size, low + size), p(0.15, low + size)], face);
+    list.face(
+        [
+            p(0.15, low),
+            p(0.15 + size, low),
+            p(0.15 + size, low + size),
+            p(0.15, low + size),
+        ],
+        face,
+    );
     Thing::new(list.parts, Footprint::Nothing, SIGN_REACH_M)
 }
 
@@ -101,15 +184,30 @@ pub(crate) fn hanging_sign(on: &Stand, draws: &mut Draws) -> Thing {
 pub(crate) fn traffic_light(on: &Stand, state: usize) -> Thing {
     let mut list = PartList::new(Class::Pole);
     let metal = Surface::Metal(vec3(0.05, 0.05, 0.05));
-    list.limb(on.at(0.1, 0.0, -0.05), on.at(0.1, 0.0, 3.4), 0.08, 0.075, metal);
+    list.limb(
+        on.at(0.1, 0.0, -0.05),
+        on.at(0.1, 0.0, 3.4),
+        0.08,
+        0.075,
+        metal,
+    );
     list.class = Class::SignSymbol;
     let black = Surface::Matte(vec3(0.012, 0.012, 0.013));
     list.block(on, [-0.12, -0.17, 2.3], [0.1, 0.17, 3.35], black);
     list.quad(
-        [on.at(-0.02, -0.3, 2.15), on.at(-0.02, 0.3, 2.15), on.at(-0.02, 0.3, 3.5), on.at(-0.02, -0.3, 3.5)],
+        [
+            on.at(-0.02, -0.3, 2.15),
+            on.at(-0.02, 0.3, 2.15),
+            on.at(-0.02, 0.3, 3.5),
+            on.at(-0.02, -0.3, 3.5),
+        ],
         black,
     );
-    let glow = [vec3(1.6, 0.12, 0.08), vec3(1.5, 0.7, 0.05), vec3(0.1, 1.4, 0.75)];
+    let glow = [
+        vec3(1.6, 0.12, 0.08),
+        vec3(1.5, 0.7, 0.05),
+        vec3(0.1, 1.4, 0.75),
+    ];
     for (k, colour) in glow.into_iter().enumerate() {
         let on_now = k == state;
         let lamp = if on_now { colour } else { colour * 0.03 };
@@ -123,15 +221,30 @@ pub(crate) fn traffic_light(on: &Stand, state: usize) -> Thing {
 pub(crate) fn bollard(foot: Vec3, pale: bool) -> Thing {
     let mut list = PartList::new(Class::Pole);
     let dark = Surface::Metal(vec3(0.03, 0.03, 0.03));
-    list.limb(foot - vec3(0.0, 0.0, 0.05), foot + vec3(0.0, 0.0, 0.95), 0.1, 0.085, dark);
+    list.limb(
+        foot - vec3(0.0, 0.0, 0.05),
+        foot + vec3(0.0, 0.0, 0.95),
+        0.1,
+        0.085,
+        dark,
+    );
     if pale {
         let band = Surface::Metal(vec3(0.6, 0.6, 0.58));
-        list.limb(foot + vec3(0.0, 0.0, 0.72), foot + vec3(0.0, 0.0, 0.82), 0.105, 0.105, band);
+        list.limb(
+            foot + vec3(0.0, 0.0, 0.72),
+            foot + vec3(0.0, 0.0, 0.82),
+            0.105,
+            0.105,
+            band,
+        );
     }
     standing(list.parts, foot, 0.1, 34.0)
 }
 
-#[allow(clippy::too_many_arguments, reason = "one plate is all of these numbers")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one plate is all of these numbers"
+)]
 fn sign(
     list: &mut PartList,
     on: &Stand,
@@ -145,9 +258,18 @@ fn sign(
 ) {
     let high = low + height;
     let corners = |x: f32| {
-        [on.at(x, half, low), on.at(x, -half, low), on.at(x, -half, high), on.at(x, half, high)]
+        [
+            on.at(x, half, low),
+            on.at(x, -half, low),
+            on.at(x, -half, high),
+            on.at(x, half, high),
+        ]
     };
-    let seed = if back { seed | SIGN_BACK } else { seed & !SIGN_BACK };
+    let seed = if back {
+        seed | SIGN_BACK
+    } else {
+        seed & !SIGN_BACK
+    };
     list.face(corners(x), Surface::Sign(face, seed));
 }
 

@@ -107,7 +107,10 @@ impl Pose {
             [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
             [-sp, cp * sr, cp * cr],
         ];
-        Self { rotation, translation }
+        Self {
+            rotation,
+            translation,
+        }
     }
 
     /// This pose followed by `child`, which is given in this pose's frame.
@@ -115,10 +118,15 @@ impl Pose {
         let mut rotation = [[0.0; 3]; 3];
         for (i, row) in rotation.iter_mut().enumerate() {
             for (j, cell) in row.iter_mut().enumerate() {
-                *cell = (0..3).map(|k| self.rotation[i][k] * child.rotation[k][j]).sum();
+                *cell = (0..3)
+                    .map(|k| self.rotation[i][k] * child.rotation[k][j])
+                    .sum();
             }
         }
-        Pose { rotation, translation: self.apply(child.translation) }
+        Pose {
+            rotation,
+            translation: self.apply(child.translation),
+        }
     }
 
     /// A point of the child frame, in the parent frame.
@@ -142,7 +150,10 @@ impl Pose {
             }
             translation[i] = -(0..3).map(|k| r[k][i] * t[k]).sum::<f64>();
         }
-        Pose { rotation, translation }
+        Pose {
+            rotation,
+            translation,
+        }
     }
 
     /// Unit quaternion `[x, y, z, w]` with w >= 0.
@@ -159,10 +170,30 @@ impl Pose {
         let (a, b, c) = (r[2][1], r[0][2], r[1][0]);
         let (ta, tb, tc) = (r[1][2], r[2][0], r[0][1]);
         let q = match largest {
-            0 => [root / 4.0, (tc + c) / root, (b + tb) / root, (a - ta) / root],
-            1 => [(tc + c) / root, root / 4.0, (ta + a) / root, (b - tb) / root],
-            2 => [(b + tb) / root, (ta + a) / root, root / 4.0, (c - tc) / root],
-            _ => [(a - ta) / root, (b - tb) / root, (c - tc) / root, root / 4.0],
+            0 => [
+                root / 4.0,
+                (tc + c) / root,
+                (b + tb) / root,
+                (a - ta) / root,
+            ],
+            1 => [
+                (tc + c) / root,
+                root / 4.0,
+                (ta + a) / root,
+                (b - tb) / root,
+            ],
+            2 => [
+                (b + tb) / root,
+                (ta + a) / root,
+                root / 4.0,
+                (c - tc) / root,
+            ],
+            _ => [
+                (a - ta) / root,
+                (b - tb) / root,
+                (c - tc) / root,
+                root / 4.0,
+            ],
         };
         let sign = if q[3] < 0.0 { -1.0 } else { 1.0 };
         q.map(|v| v * sign)
@@ -177,16 +208,29 @@ mod tests {
     fn rotate(q: [f64; 4], p: [f64; 3]) -> [f64; 3] {
         let [x, y, z, w] = q;
         let cross = |a: [f64; 3], b: [f64; 3]| {
-            [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+            [
+                a[1] * b[2] - a[2] * b[1],
+                a[2] * b[0] - a[0] * b[2],
+                a[0] * b[1] - a[1] * b[0],
+            ]
         };
         let t = cross([x, y, z], p).map(|v| 2.0 * v);
         let u = cross([x, y, z], t);
-        [p[0] + w * t[0] + u[0], p[1] + w * t[1] + u[1], p[2] + w * t[2] + u[2]]
+        [
+            p[0] + w * t[0] + u[0],
+            p[1] + w * t[1] + u[1],
+            p[2] + w * t[2] + u[2],
+        ]
     }
 
     #[test]
     fn the_quaternion_turns_points_as_the_matrix_does() {
-        for (roll, pitch, yaw) in [(0.0, 0.0, 0.0), (0.1, -0.2, 3.0), (3.1, 0.2, -1.0), (-1.6, 1.2, 2.0)] {
+        for (roll, pitch, yaw) in [
+            (0.0, 0.0, 0.0),
+            (0.1, -0.2, 3.0),
+            (3.1, 0.2, -1.0),
+            (-1.6, 1.2, 2.0),
+        ] {
             let pose = Pose::from_euler([0.0; 3], roll, pitch, yaw);
             let p = [1.0, -2.0, 0.5];
             let (a, b) = (pose.apply(p), rotate(pose.quaternion(), p));

@@ -1,9 +1,9 @@
 //! Tarmac, markings, kerbs, pavements and grass: the colour of a ground point.
 
 use super::geometry::{Vec3, vec3};
-use super::layout::{Ground, GroundPoint, LANE_WIDTH_M, Layout};
+use super::layout::{CROSSING_REACH_M, Ground, GroundPoint, LANE_WIDTH_M, Layout};
 use super::noise::NoiseTiles;
-use super::random::unit_at;
+use super::random::{floor, unit_at};
 
 /// A point on the ground and how coarsely it is seen.
 pub(crate) struct GroundSample {
@@ -78,7 +78,10 @@ fn road(
     let (amount, paint) = marking(layout, sample, seed);
     if amount > 0.0 {
         let worn = ((mottle * 0.6 + coarse * 0.25 + broad * 0.4) - 0.33) * 3.2;
-        albedo = albedo.mix(paint * (0.85 + 0.25 * grain), amount * worn.clamp(0.12, 0.92));
+        albedo = albedo.mix(
+            paint * (0.85 + 0.25 * grain),
+            amount * worn.clamp(0.12, 0.92),
+        );
     }
     let pool = ((broad * 0.8 + mottle * 0.15 - 0.72 + wet * 0.30) * 6.0).clamp(0.0, 1.0);
     let damp = 1.0 - 0.35 * wet * pool.sqrt();
@@ -87,8 +90,8 @@ fn road(
 
 /// Rectangles where the road was dug up and filled again.
 fn patch_tone(s: f32, d: f32, seed: u32) -> f32 {
-    let cell = (s / 9.0).floor();
-    let lane = (d / LANE_WIDTH_M).floor();
+    let cell = floor(s / 9.0) as f32;
+    let lane = floor(d / LANE_WIDTH_M) as f32;
     let roll = unit_at(seed ^ 101, cell as i32, lane as i32);
     if roll > 0.22 {
         return 1.0;
@@ -111,13 +114,21 @@ fn crack(sample: &GroundSample, tiles: &NoiseTiles, pixel: f32) -> f32 {
     if pixel > 0.05 {
         return 1.0;
     }
-    let ridge = (tiles.broad.at(sample.x * 9.0 + 31.0, sample.y * 9.0, pixel * 9.0) - 0.5).abs();
+    let ridge = (tiles
+        .broad
+        .at(sample.x * 9.0 + 31.0, sample.y * 9.0, pixel * 9.0)
+        - 0.5)
+        .abs();
     let where_cracked = tiles.broad.at(sample.x * 1.3, sample.y * 1.3, 1.0);
-    if where_cracked > 0.56 && ridge < 0.006 { 0.55 } else { 1.0 }
+    if where_cracked > 0.56 && ridge < 0.006 {
+        0.55
+    } else {
+        1.0
+    }
 }
 
 fn manhole(s: f32, d: f32, seed: u32) -> Option<f32> {
-    let cell = (s / 17.0).floor();
+    let cell = floor(s / 17.0) as f32;
     if unit_at(seed ^ 111, cell as i32, 0) > 0.5 {
         return None;
     }
@@ -125,7 +136,11 @@ fn manhole(s: f32, d: f32, seed: u32) -> Option<f32> {
     let across = d - (unit_at(seed ^ 111, cell as i32, 2) - 0.5) * 5.0;
     let radius = (along * along + across * across).sqrt();
     if radius < 0.33 {
-        Some(if (0.26..0.29).contains(&radius) { 0.45 } else { 0.72 })
+        Some(if (0.26..0.29).contains(&radius) {
+            0.45
+        } else {
+            0.72
+        })
     } else {
         None
     }
@@ -147,17 +162,21 @@ fn marking(layout: &Layout, sample: &GroundSample, seed: u32) -> (f32, Vec3) {
     }
     let kerb = layout.kerb_at(s, side);
     let from_kerb = kerb - d.abs();
-    for &crossing in &layout.crossings {
-        let along = s - crossing;
-        if along.abs() > 18.0 {
-            continue;
-        }
+    let crossing = layout.crossing_near(s).map(|crossing| s - crossing);
+    if let Some(along) = crossing.filter(|along| along.abs() < CROSSING_REACH_M) {
         if along.abs() < 1.5 {
-            let stripe = ((d / 1.1).floor() as i32) & 1 == 0;
+            let stripe = (floor(d / 1.1)) & 1 == 0;
             return (if stripe { 1.0 } else { 0.0 }, WHITE);
         }
         if (2.0..2.15).contains(&along.abs()) {
-            return (if (d / 0.5).fract().abs() < 0.5 { 1.0 } else { 0.0 }, WHITE);
+            return (
+                if (d / 0.5).fract().abs() < 0.5 {
+                    1.0
+                } else {
+                    0.0
+                },
+                WHITE,
+            );
         }
         if along.abs() > 2.4 {
             let zig = ((s / 4.0).fract() * 2.0 - 1.0).abs() * 0.5;
@@ -179,12 +198,22 @@ fn marking(layout: &Layout, sample: &GroundSample, seed: u32) -> (f32, Vec3) {
         return (centre, WHITE);
     }
     if profile.parking {
-        let bay = across(if side == 0 { LANE_WIDTH_M } else { -LANE_WIDTH_M }, 0.05);
+        let bay = across(
+            if side == 0 {
+                LANE_WIDTH_M
+            } else {
+                -LANE_WIDTH_M
+            },
+            0.05,
+        );
         return (bay * dash(s, 1.2, 0.7, sample.stretch_m), WHITE);
     }
     if section.yellow_lines {
-        let pair = line((from_kerb - 0.25).abs(), 0.045, sample.pixel_m)
-            .max(line((from_kerb - 0.43).abs(), 0.045, sample.pixel_m));
+        let pair = line((from_kerb - 0.25).abs(), 0.045, sample.pixel_m).max(line(
+            (from_kerb - 0.43).abs(),
+            0.045,
+            sample.pixel_m,
+        ));
         return (pair, YELLOW);
     }
     if choice > 0.3 {
@@ -198,7 +227,7 @@ fn marking(layout: &Layout, sample: &GroundSample, seed: u32) -> (f32, Vec3) {
 
 /// Arrows and words in the lanes.
 fn legend(s: f32, d: f32, seed: u32) -> f32 {
-    let cell = (s / 38.0).floor();
+    let cell = floor(s / 38.0) as f32;
     let roll = unit_at(seed ^ 131, cell as i32, (d < 0.0) as i32);
     if roll > 0.45 {
         return 0.0;
@@ -214,7 +243,7 @@ fn legend(s: f32, d: f32, seed: u32) -> f32 {
         head || (u <= 0.6 && u > -2.1 && v.abs() < 0.09)
     } else {
         // Letters 0.42 m wide and 2.4 m long.
-        let letter = ((v + 1.1) / 0.55).floor();
+        let letter = floor((v + 1.1) / 0.55) as f32;
         let (a, b) = ((v + 1.1) - letter * 0.55, u + 1.2);
         let stem = a < 0.11 || (a > 0.30 && a < 0.41 && (letter as i32) & 1 == 0);
         let bar = a < 0.41 && (b < 0.3 || b > 2.1 || (b - 1.2).abs() < 0.15);
@@ -230,7 +259,11 @@ fn give_way(layout: &Layout, sample: &GroundSample, past: f32) -> f32 {
         return 0.0;
     }
     let row = (0.1..0.3).contains(&beyond) || (0.5..0.7).contains(&beyond);
-    if row { dash(sample.s, 0.9, 0.6, sample.pixel_m) } else { 0.0 }
+    if row {
+        dash(sample.s, 0.9, 0.6, sample.pixel_m)
+    } else {
+        0.0
+    }
 }
 
 fn line(offset: f32, half: f32, pixel: f32) -> f32 {
@@ -238,14 +271,15 @@ fn line(offset: f32, half: f32, pixel: f32) -> f32 {
 }
 
 fn dash(s: f32, period: f32, painted: f32, pixel: f32) -> f32 {
-    let at = s - (s / period).floor() * period;
-    let sharp = ((painted * 0.5 - (at - painted * 0.5).abs()) / pixel.max(0.02) + 0.5).clamp(0.0, 1.0);
+    let at = s - (floor(s / period) as f32) * period;
+    let sharp =
+        ((painted * 0.5 - (at - painted * 0.5).abs()) / pixel.max(0.02) + 0.5).clamp(0.0, 1.0);
     let blend = (pixel / period).min(1.0);
     sharp * (1.0 - blend) + blend * painted / period
 }
 
 fn kerb_stone(sample: &GroundSample, seed: u32) -> Vec3 {
-    let stone = (sample.s / 0.9).floor();
+    let stone = floor(sample.s / 0.9) as f32;
     let tone = 0.85 + 0.3 * unit_at(seed ^ 141, stone as i32, (sample.d < 0.0) as i32);
     let joint = sample.s - stone * 0.9 < 0.025 && mean_pixel(sample) < 0.03;
     vec3(0.155, 0.15, 0.145) * if joint { 0.5 } else { tone }
@@ -263,9 +297,9 @@ fn pavement(sample: &GroundSample, tiles: &NoiseTiles, seed: u32) -> Vec3 {
     let sharp = (1.0 - pixel / 0.12).clamp(0.0, 1.0);
     let base = match sample.point.paving {
         0 => {
-            let row = (d / 0.6).floor();
+            let row = floor(d / 0.6) as f32;
             let shifted = s / 0.75 + 0.5 * (row as i32 & 1) as f32;
-            let slab = shifted.floor();
+            let slab = floor(shifted) as f32;
             let joint = d - row * 0.6 < 0.022 || (shifted - slab) * 0.75 < 0.022;
             let tone = 0.84 + 0.32 * unit_at(seed ^ 151, slab as i32, row as i32);
             k *= 1.0 + (if joint { 0.5 } else { tone } - 1.0) * sharp;
@@ -273,9 +307,9 @@ fn pavement(sample: &GroundSample, tiles: &NoiseTiles, seed: u32) -> Vec3 {
         }
         1 => vec3(0.078, 0.077, 0.077),
         _ => {
-            let row = (s / 0.11).floor();
+            let row = floor(s / 0.11) as f32;
             let shifted = d / 0.22 + 0.5 * (row as i32 & 1) as f32;
-            let brick = shifted.floor();
+            let brick = floor(shifted) as f32;
             let joint = s - row * 0.11 < 0.012 || (shifted - brick) * 0.22 < 0.012;
             let tone = 0.75 + 0.5 * unit_at(seed ^ 161, brick as i32, row as i32);
             let fine = (1.0 - pixel / 0.05).clamp(0.0, 1.0);

@@ -10,6 +10,8 @@ pub(crate) const KERB_HEIGHT_M: f32 = 0.12;
 pub(crate) const LANE_WIDTH_M: f32 = 3.2;
 /// Width of a row of parked cars, metres.
 pub(crate) const PARKING_WIDTH_M: f32 = 2.1;
+/// Zigzag lines run this far from a crossing, metres.
+pub(crate) const CROSSING_REACH_M: f32 = 18.0;
 const SIDE_ROAD_RADIUS_M: f32 = 4.0;
 const SIDE_ROAD_PAVEMENT_M: f32 = 1.8;
 
@@ -58,7 +60,6 @@ pub(crate) struct Side {
     pub(crate) paving: u8,
     pub(crate) trees: bool,
     pub(crate) leafy: f32,
-    pub(crate) style: u64,
 }
 
 impl Side {
@@ -137,6 +138,7 @@ struct Metre {
     section: u16,
     kerb_m: [f32; 2],
     side_road: [Option<u16>; 2],
+    crossing: Option<u16>,
 }
 
 impl Layout {
@@ -144,8 +146,13 @@ impl Layout {
         let length = course.length() as f32;
         let sections = sections(length, seed);
         let (side_roads, crossings) = junctions(&sections, seed);
-        let metres = metres(length, &sections, &side_roads);
-        Self { sections, side_roads, crossings, metres }
+        let metres = metres(length, &sections, &side_roads, &crossings);
+        Self {
+            sections,
+            side_roads,
+            crossings,
+            metres,
+        }
     }
 
     /// The section at `s` (0 <= s < length).
@@ -187,9 +194,17 @@ impl Layout {
             if along < edge + SIDE_ROAD_PAVEMENT_M && beyond < SIDE_ROAD_LENGTH_M {
                 let past = along - edge;
                 // Inside the mouth's curve the nearest kerb is whichever of the two is nearer.
-                let beyond_kerb_m = if past < 0.0 { past } else { past.min(beyond.max(0.0)) };
+                let beyond_kerb_m = if past < 0.0 {
+                    past
+                } else {
+                    past.min(beyond.max(0.0))
+                };
                 return GroundPoint {
-                    ground: if past < 0.0 { Ground::Road } else { Ground::Pavement },
+                    ground: if past < 0.0 {
+                        Ground::Road
+                    } else {
+                        Ground::Pavement
+                    },
                     beyond_kerb_m,
                     side_road: true,
                     paving: profile.paving,
@@ -207,7 +222,19 @@ impl Layout {
         } else {
             Ground::Grass
         };
-        GroundPoint { ground, beyond_kerb_m: beyond, side_road: false, paving: profile.paving }
+        GroundPoint {
+            ground,
+            beyond_kerb_m: beyond,
+            side_road: false,
+            paving: profile.paving,
+        }
+    }
+
+    /// The zebra crossing within `CROSSING_REACH_M` of `s`, if any.
+    #[inline]
+    pub(crate) fn crossing_near(&self, s: f32) -> Option<f32> {
+        let metre = &self.metres[(s as usize).min(self.metres.len() - 1)];
+        metre.crossing.map(|index| self.crossings[index as usize])
     }
 
     /// Whether a side road, with its pavements, opens within `margin_m` of `s` on a side.
@@ -231,7 +258,10 @@ fn flare(beyond: f32) -> f32 {
         return 0.0;
     }
     let x = SIDE_ROAD_RADIUS_M - beyond;
-    SIDE_ROAD_RADIUS_M - (SIDE_ROAD_RADIUS_M * SIDE_ROAD_RADIUS_M - x * x).max(0.0).sqrt()
+    SIDE_ROAD_RADIUS_M
+        - (SIDE_ROAD_RADIUS_M * SIDE_ROAD_RADIUS_M - x * x)
+            .max(0.0)
+            .sqrt()
 }
 
 fn sections(length: f32, seed: u64) -> Vec<Section> {
@@ -262,7 +292,12 @@ fn side(draws: &mut Draws) -> Side {
         Terrace, Terrace, Terrace, Shops, Shops, Shops, Suburb, Suburb, Offices, Offices, Green,
     ]);
     let boundary = match frontage {
-        Terrace => draws.pick(&[Boundary::Open, Boundary::Open, Boundary::Wall, Boundary::Railing]),
+        Terrace => draws.pick(&[
+            Boundary::Open,
+            Boundary::Open,
+            Boundary::Wall,
+            Boundary::Railing,
+        ]),
         Shops => Boundary::Open,
         Suburb => draws.pick(&[
             Boundary::Wall,
@@ -271,8 +306,18 @@ fn side(draws: &mut Draws) -> Side {
             Boundary::Panels,
             Boundary::Panels,
         ]),
-        Offices => draws.pick(&[Boundary::Railing, Boundary::Railing, Boundary::Wall, Boundary::Open]),
-        Green => draws.pick(&[Boundary::Railing, Boundary::Panels, Boundary::Open, Boundary::Wall]),
+        Offices => draws.pick(&[
+            Boundary::Railing,
+            Boundary::Railing,
+            Boundary::Wall,
+            Boundary::Open,
+        ]),
+        Green => draws.pick(&[
+            Boundary::Railing,
+            Boundary::Panels,
+            Boundary::Open,
+            Boundary::Wall,
+        ]),
     };
     let setback_m = match (frontage, boundary) {
         (Terrace, Boundary::Open) | (Shops, _) => draws.between(0.0, 0.6),
@@ -285,7 +330,11 @@ fn side(draws: &mut Draws) -> Side {
         frontage,
         boundary,
         parking: draws.chance(0.42),
-        verge_m: if frontage != Shops && draws.chance(0.3) { draws.between(1.2, 2.5) } else { 0.0 },
+        verge_m: if frontage != Shops && draws.chance(0.3) {
+            draws.between(1.2, 2.5)
+        } else {
+            0.0
+        },
         pavement_m: draws.between(1.7, 3.4),
         setback_m,
         paving: draws.index(3) as u8,
@@ -295,7 +344,6 @@ fn side(draws: &mut Draws) -> Side {
             _ => 0.85,
         }),
         leafy: draws.unit(),
-        style: draws.bits(),
     }
 }
 
@@ -317,7 +365,12 @@ fn junctions(sections: &[Section], seed: u64) -> (Vec<SideRoad>, Vec<f32>) {
     (side_roads, crossings)
 }
 
-fn metres(length: f32, sections: &[Section], side_roads: &[SideRoad]) -> Vec<Metre> {
+fn metres(
+    length: f32,
+    sections: &[Section],
+    side_roads: &[SideRoad],
+    crossings: &[f32],
+) -> Vec<Metre> {
     let count = length.ceil() as usize;
     let mut metres = vec![Metre::default(); count];
     let mut section = 0;
@@ -344,6 +397,13 @@ fn metres(length: f32, sections: &[Section], side_roads: &[SideRoad]) -> Vec<Met
         let to = ((road.s_m + reach) as usize).min(count - 1);
         for metre in &mut metres[from..=to] {
             metre.side_road[road.side] = Some(index as u16);
+        }
+    }
+    for (index, &crossing) in crossings.iter().enumerate() {
+        let from = (crossing - CROSSING_REACH_M).max(0.0) as usize;
+        let to = ((crossing + CROSSING_REACH_M) as usize).min(count - 1);
+        for metre in &mut metres[from..=to] {
+            metre.crossing = Some(index as u16);
         }
     }
     metres

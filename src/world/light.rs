@@ -122,7 +122,11 @@ impl Light {
             bounce: ambient * 0.16 + sun_radiance * 0.05,
             haze,
             haze_m: draws.between(350.0, 1400.0),
-            wet: if weather == Weather::Sunny { 0.0 } else { (draws.unit() - 0.55).max(0.0) * 2.0 },
+            wet: if weather == Weather::Sunny {
+                0.0
+            } else {
+                (draws.unit() - 0.55).max(0.0) * 2.0
+            },
             lamps: weather == Weather::Dusk,
             exposure: draws.between(0.85, 1.5),
         }
@@ -141,7 +145,10 @@ impl Light {
         let height = direction.z.max(0.0);
         let clear = self.horizon.mix(self.zenith, height.sqrt());
         let k = 60.0 / (height + 0.10);
-        let (x, y) = (direction.x * k + self.cloud_offset[0], direction.y * k + self.cloud_offset[1]);
+        let (x, y) = (
+            direction.x * k + self.cloud_offset[0],
+            direction.y * k + self.cloud_offset[1],
+        );
         let body = tiles.broad.at(x, y, 0.5 / (height + 0.1));
         let detail = tiles.broad.at(x * 3.1, y * 3.1, 1.5 / (height + 0.1));
         let density = body * 0.75 + detail * 0.25;

@@ -32,7 +32,12 @@ impl Motion {
             let amplitude = speed * 0.14 * draws.unit() as f64;
             [amplitude, omega, draws.between(0.0, 6.28) as f64]
         });
-        Self { seed, start_m: draws.unit() as f64 * course.length(), speed, swells }
+        Self {
+            seed,
+            start_m: draws.unit() as f64 * course.length(),
+            speed,
+            swells,
+        }
     }
 
     /// Distance along the loop at a time, metres; grows past the loop's length.
@@ -49,13 +54,19 @@ impl Motion {
 
     /// Speed along the course, metres a second.
     pub(crate) fn speed(&self, seconds: f64) -> f64 {
-        let swell: f64 =
-            self.swells.iter().map(|[a, omega, phase]| a * (omega * seconds + phase).cos()).sum();
+        let swell: f64 = self
+            .swells
+            .iter()
+            .map(|[a, omega, phase]| a * (omega * seconds + phase).cos())
+            .sum();
         self.speed + swell
     }
 
     fn acceleration(&self, seconds: f64) -> f64 {
-        self.swells.iter().map(|[a, omega, phase]| -a * omega * (omega * seconds + phase).sin()).sum()
+        self.swells
+            .iter()
+            .map(|[a, omega, phase]| -a * omega * (omega * seconds + phase).sin())
+            .sum()
     }
 
     fn offset_m(&self, s: f64) -> f64 {
@@ -77,7 +88,8 @@ impl Motion {
             / 2.0;
         // Body lean per metre a second squared, and the road's bumps over metres.
         let bump = |k: u64, length: f64| smooth_noise(self.seed ^ (60 + k), s / length);
-        let pitch = -0.006 * self.acceleration(seconds) + 0.004 * bump(1, 2.3) + 0.006 * bump(2, 9.0);
+        let pitch =
+            -0.006 * self.acceleration(seconds) + 0.004 * bump(1, 2.3) + 0.006 * bump(2, 9.0);
         let roll = 0.006 * speed * speed * curvature + 0.004 * bump(3, 2.9) + 0.006 * bump(4, 11.0);
         Pose::from_euler([x, y, 0.0], roll, pitch, heading)
     }
@@ -86,10 +98,16 @@ impl Motion {
     pub(crate) fn twist(&self, course: &Course, seconds: f64) -> Twist {
         let half = 5e-4;
         let now = self.pose(course, seconds);
-        let (a, b) = (self.pose(course, seconds - half), self.pose(course, seconds + half));
+        let (a, b) = (
+            self.pose(course, seconds - half),
+            self.pose(course, seconds + half),
+        );
         let r = &now.rotation;
         let linear = [0, 1, 2].map(|i| {
-            (0..3).map(|k| r[k][i] * (b.translation[k] - a.translation[k])).sum::<f64>() / (2.0 * half)
+            (0..3)
+                .map(|k| r[k][i] * (b.translation[k] - a.translation[k]))
+                .sum::<f64>()
+                / (2.0 * half)
         });
         let turn = a.inverse().then(&b).rotation;
         let angular = [
@@ -118,7 +136,10 @@ mod tests {
             let moved = a.inverse().apply(b.translation);
             for i in 0..2 {
                 // Bends of the path within 10 ms stay below a millimetre or two.
-                assert!((moved[i] - twist.linear[i] * dt).abs() < 3e-3, "{moved:?} {twist:?}");
+                assert!(
+                    (moved[i] - twist.linear[i] * dt).abs() < 3e-3,
+                    "{moved:?} {twist:?}"
+                );
             }
             assert!(twist.linear[0] > 2.0, "the vehicle moves forward");
         }

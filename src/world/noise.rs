@@ -1,7 +1,7 @@
 //! Tileable noise, computed once: lookups at shading time are a few nanoseconds and cost no
 //! trigonometry.
 
-use super::random::{hash, unit_at, unit_from_bits};
+use super::random::{floor, hash, unit_at, unit_from_bits};
 
 const SIDE: usize = 256;
 const LEVELS: usize = 8;
@@ -14,7 +14,9 @@ pub(crate) struct NoiseTile {
 impl NoiseTile {
     /// Independent texels: grain.
     pub(crate) fn white(seed: u64) -> Self {
-        let base = (0..SIDE * SIDE).map(|i| unit_from_bits(hash(seed, i as u64))).collect();
+        let base = (0..SIDE * SIDE)
+            .map(|i| unit_from_bits(hash(seed, i as u64)))
+            .collect();
         Self::with_levels(base)
     }
 
@@ -27,7 +29,11 @@ impl NoiseTile {
             let period = (cells << octave).min(SIDE) as i32;
             let scale = period as f32 / SIDE as f32;
             let lattice = |i: i32, j: i32| {
-                unit_at(seed as u32 ^ octave as u32, i.rem_euclid(period), j.rem_euclid(period))
+                unit_at(
+                    seed as u32 ^ octave as u32,
+                    i.rem_euclid(period),
+                    j.rem_euclid(period),
+                )
             };
             for (at, texel) in base.iter_mut().enumerate() {
                 let x = (at % SIDE) as f32 * scale;
@@ -75,21 +81,14 @@ impl NoiseTile {
         let texels = &self.levels[level];
         let scale = 1.0 / (1u32 << level) as f32;
         let (x, y) = (u * scale, v * scale);
-        let (i, j) = (x.floor(), y.floor());
-        let (fx, fy) = (x - i, y - j);
+        let (i, j) = (floor(x), floor(y));
+        let (fx, fy) = (x - i as f32, y - j as f32);
         let mask = side - 1;
-        let (i, j) = (i as i32 as usize & mask, j as i32 as usize & mask);
+        let (i, j) = (i as usize & mask, j as usize & mask);
         let (i1, j1) = ((i + 1) & mask, (j + 1) & mask);
         let top = texels[j * side + i] * (1.0 - fx) + texels[j * side + i1] * fx;
         let low = texels[j1 * side + i] * (1.0 - fx) + texels[j1 * side + i1] * fx;
         top * (1.0 - fy) + low * fy
-    }
-
-    /// Nearest full-size texel at texel coordinates (u, v).
-    #[inline]
-    pub(crate) fn texel(&self, u: f32, v: f32) -> f32 {
-        let (i, j) = (u.floor() as i32 as usize & (SIDE - 1), v.floor() as i32 as usize & (SIDE - 1));
-        self.levels[0][j * SIDE + i]
     }
 }
 

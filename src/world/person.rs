@@ -33,7 +33,11 @@ impl Outfit {
         ];
         let coat = draws.pick(&tones);
         let trousers = draws.pick(&tones[..6]);
-        let skin = draws.pick(&[vec3(0.36, 0.21, 0.15), vec3(0.30, 0.17, 0.11), vec3(0.10, 0.055, 0.035)]);
+        let skin = draws.pick(&[
+            vec3(0.36, 0.21, 0.15),
+            vec3(0.30, 0.17, 0.11),
+            vec3(0.10, 0.055, 0.035),
+        ]);
         let hair = draws.pick(&[
             vec3(0.015, 0.012, 0.01),
             vec3(0.05, 0.03, 0.018),
@@ -70,7 +74,13 @@ pub(crate) fn pedestrian(on: &Stand, stride: Option<f32>, draws: &mut Draws) -> 
         let thigh = if skirt { outfit.coat } else { outfit.trousers };
         list.limb(hip, knee, 0.095 * broad * k, 0.07 * k, thigh);
         list.limb(knee, heel, 0.068 * k, 0.05 * k, outfit.trousers);
-        list.limb(heel, at(reach * 0.72 + 0.15, side, 0.055 + lift), 0.05, 0.04, outfit.shoes);
+        list.limb(
+            heel,
+            at(reach * 0.72 + 0.15, side, 0.055 + lift),
+            0.05,
+            0.04,
+            outfit.shoes,
+        );
         let shoulder = at(0.0, side * 2.1 * broad, 1.38);
         let elbow = at(-reach * 0.25, side * 2.5 * broad, 1.1);
         let hand = at(-reach * 0.4 + 0.1, side * 2.4 * broad, 0.86);
@@ -79,14 +89,42 @@ pub(crate) fn pedestrian(on: &Stand, stride: Option<f32>, draws: &mut Draws) -> 
         list.ball(hand, 0.05, 0.06, outfit.skin);
     }
     let hem = if skirt { 0.6 } else { 0.86 };
-    list.limb(at(0.0, 0.0, hem), at(0.0, 0.0, 1.2), 0.17 * broad * k, 0.165 * k, outfit.coat);
-    list.limb(at(0.0, 0.0, 1.1), at(0.01, 0.0, 1.34), 0.165 * k, 0.17 * broad * k, outfit.coat);
-    list.limb(at(0.0, -0.15 * broad, 1.38), at(0.0, 0.15 * broad, 1.38), 0.085 * k, 0.085 * k, outfit.coat);
+    list.limb(
+        at(0.0, 0.0, hem),
+        at(0.0, 0.0, 1.2),
+        0.17 * broad * k,
+        0.165 * k,
+        outfit.coat,
+    );
+    list.limb(
+        at(0.0, 0.0, 1.1),
+        at(0.01, 0.0, 1.34),
+        0.165 * k,
+        0.17 * broad * k,
+        outfit.coat,
+    );
+    list.limb(
+        at(0.0, -0.15 * broad, 1.38),
+        at(0.0, 0.15 * broad, 1.38),
+        0.085 * k,
+        0.085 * k,
+        outfit.coat,
+    );
     head(&mut list, &|x, y, z| at(x, y, z), [0.02, 1.62], k, &outfit);
     if draws.chance(0.35) {
         let side = if draws.chance(0.5) { 0.3 } else { -0.3 };
-        let tone = draws.pick(&[vec3(0.02, 0.02, 0.02), vec3(0.12, 0.05, 0.03), vec3(0.4, 0.4, 0.38)]);
-        list.limb(at(0.0, side, 0.62), at(0.0, side, 0.82), 0.13, 0.11, Surface::Cloth(tone, 4));
+        let tone = draws.pick(&[
+            vec3(0.02, 0.02, 0.02),
+            vec3(0.12, 0.05, 0.03),
+            vec3(0.4, 0.4, 0.38),
+        ]);
+        list.limb(
+            at(0.0, side, 0.62),
+            at(0.0, side, 0.82),
+            0.13,
+            0.11,
+            Surface::Cloth(tone, 4),
+        );
     }
     let footprint = Footprint::Disc([on.origin.x, on.origin.y], 0.28);
     body(list, on, footprint, 0.22, 0.22, PERSON_REACH_M)
@@ -101,17 +139,39 @@ pub(crate) fn cyclist(on: &Stand, turns: f32, draws: &mut Draws) -> Thing {
     let tyre = Surface::Cloth(vec3(0.014, 0.014, 0.014), 0);
     for x in [-0.52, 0.54] {
         list.face(
-            [at(x - r, 0.0, 0.0), at(x + r, 0.0, 0.0), at(x + r, 0.0, 2.0 * r), at(x - r, 0.0, 2.0 * r)],
+            [
+                at(x - r, 0.0, 0.0),
+                at(x + r, 0.0, 0.0),
+                at(x + r, 0.0, 2.0 * r),
+                at(x - r, 0.0, 2.0 * r),
+            ],
             Surface::Spokes,
         );
         // Seen end-on a wheel is its tyre.
-        list.limb(at(x, 0.0, 0.03), at(x, 0.0, 2.0 * r - 0.03), 0.028, 0.028, tyre);
+        list.limb(
+            at(x, 0.0, 0.03),
+            at(x, 0.0, 2.0 * r - 0.03),
+            0.028,
+            0.028,
+            tyre,
+        );
     }
-    let tone = draws.pick(&[vec3(0.02, 0.02, 0.02), vec3(0.25, 0.02, 0.02), vec3(0.02, 0.05, 0.2), vec3(0.3, 0.3, 0.3)]);
+    let tone = draws.pick(&[
+        vec3(0.02, 0.02, 0.02),
+        vec3(0.25, 0.02, 0.02),
+        vec3(0.02, 0.05, 0.2),
+        vec3(0.3, 0.3, 0.3),
+    ]);
     let metal = Surface::Metal(tone);
     let (crank, saddle, steer) = ([-0.05, 0.3], [-0.2, 0.92], [0.38, 0.86]);
     let tube = |list: &mut PartList, a: [f32; 2], b: [f32; 2]| {
-        list.limb(at(a[0], 0.0, a[1]), at(b[0], 0.0, b[1]), 0.024, 0.024, metal);
+        list.limb(
+            at(a[0], 0.0, a[1]),
+            at(b[0], 0.0, b[1]),
+            0.024,
+            0.024,
+            metal,
+        );
     };
     tube(&mut list, [-0.52, r], crank);
     tube(&mut list, crank, saddle);
@@ -120,7 +180,13 @@ pub(crate) fn cyclist(on: &Stand, turns: f32, draws: &mut Draws) -> Thing {
     tube(&mut list, [-0.52, r], [-0.18, 0.8]);
     tube(&mut list, steer, [0.54, r]);
     tube(&mut list, steer, [0.34, 1.02]);
-    list.limb(at(0.36, -0.27, 1.03), at(0.36, 0.27, 1.03), 0.022, 0.022, metal);
+    list.limb(
+        at(0.36, -0.27, 1.03),
+        at(0.36, 0.27, 1.03),
+        0.022,
+        0.022,
+        metal,
+    );
     let angle = turns * std::f32::consts::TAU;
     for (side, phase) in [(0.11f32, 0.0f32), (-0.11, std::f32::consts::PI)] {
         let (sin, cos) = (angle + phase).sin_cos();
@@ -129,17 +195,45 @@ pub(crate) fn cyclist(on: &Stand, turns: f32, draws: &mut Draws) -> Thing {
         let hip = at(-0.2, side, 0.97);
         list.limb(hip, knee, 0.1, 0.075, outfit.trousers);
         list.limb(knee, foot, 0.07, 0.05, outfit.trousers);
-        list.limb(foot, at(crank[0] + 0.17 * cos + 0.13, side, crank[1] + 0.17 * sin), 0.045, 0.035, outfit.shoes);
+        list.limb(
+            foot,
+            at(crank[0] + 0.17 * cos + 0.13, side, crank[1] + 0.17 * sin),
+            0.045,
+            0.035,
+            outfit.shoes,
+        );
         let shoulder = at(0.06, side * 1.8, 1.42);
         let hand = at(0.37, side * 2.1, 1.06);
         list.limb(shoulder, hand, 0.062, 0.042, outfit.coat);
         list.ball(hand, 0.05, 0.05, outfit.skin);
     }
-    list.limb(at(-0.18, 0.0, 1.0), at(0.05, 0.0, 1.36), 0.17, 0.18, outfit.coat);
-    list.limb(at(0.06, -0.16, 1.42), at(0.06, 0.16, 1.42), 0.085, 0.085, outfit.coat);
-    head(&mut list, &|x, y, z| at(x, y, z), [0.16, 1.62], 1.0, &outfit);
+    list.limb(
+        at(-0.18, 0.0, 1.0),
+        at(0.05, 0.0, 1.36),
+        0.17,
+        0.18,
+        outfit.coat,
+    );
+    list.limb(
+        at(0.06, -0.16, 1.42),
+        at(0.06, 0.16, 1.42),
+        0.085,
+        0.085,
+        outfit.coat,
+    );
+    head(
+        &mut list,
+        &|x, y, z| at(x, y, z),
+        [0.16, 1.62],
+        1.0,
+        &outfit,
+    );
     if draws.chance(0.5) {
-        let tone = draws.pick(&[vec3(0.5, 0.5, 0.5), vec3(0.4, 0.02, 0.02), vec3(0.02, 0.02, 0.02)]);
+        let tone = draws.pick(&[
+            vec3(0.5, 0.5, 0.5),
+            vec3(0.4, 0.02, 0.02),
+            vec3(0.02, 0.02, 0.02),
+        ]);
         list.ball(at(0.15, 0.0, 1.72), 0.13, 0.09, Surface::Cloth(tone, 2));
     }
     let footprint = on.rectangle(-0.86, 0.88, -0.3, 0.3);
@@ -154,9 +248,20 @@ fn head(
     outfit: &Outfit,
 ) {
     let [x, z] = place;
-    list.limb(at(x - 0.02, 0.0, z - 0.2), at(x, 0.0, z - 0.08), 0.055 * k, 0.055 * k, outfit.skin);
+    list.limb(
+        at(x - 0.02, 0.0, z - 0.2),
+        at(x, 0.0, z - 0.08),
+        0.055 * k,
+        0.055 * k,
+        outfit.skin,
+    );
     list.ball(at(x, 0.0, z), 0.095 * k, 0.125 * k, outfit.skin);
-    list.ball(at(x - 0.035, 0.0, z + 0.035), 0.1 * k, 0.115 * k, outfit.hair);
+    list.ball(
+        at(x - 0.035, 0.0, z + 0.035),
+        0.1 * k,
+        0.115 * k,
+        outfit.hair,
+    );
 }
 
 fn body(

@@ -16,6 +16,13 @@ pub(crate) fn unit_from_bits(bits: u64) -> f32 {
     (bits >> 40) as f32 * (1.0 / 16_777_216.0)
 }
 
+/// Largest whole number not above `x`, for |x| below 2^31: without SSE4.1 `f32::floor` is a call.
+#[inline]
+pub(crate) fn floor(x: f32) -> i32 {
+    let whole = x as i32;
+    whole - ((whole as f32) > x) as i32
+}
+
 /// Uniform in [0, 1) for a lattice cell.
 #[inline]
 pub(crate) fn unit_at(seed: u32, i: i32, j: i32) -> f32 {
@@ -41,7 +48,10 @@ pub(crate) struct Draws {
 impl Draws {
     /// The stream `stream` of `seed`; different streams are independent.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
-        Self { seed: hash(seed, stream ^ 0x5EED_0000_0000), count: 0 }
+        Self {
+            seed: hash(seed, stream ^ 0x5EED_0000_0000),
+            count: 0,
+        }
     }
 
     pub(crate) fn bits(&mut self) -> u64 {

@@ -59,7 +59,8 @@ impl ScreenTriangle {
 
     #[inline]
     fn uv_of(&self, w: [f32; 3], z: f32) -> [f32; 2] {
-        let mix = |k: usize| (w[0] * self.uv[0][k] + w[1] * self.uv[1][k] + w[2] * self.uv[2][k]) * z;
+        let mix =
+            |k: usize| (w[0] * self.uv[0][k] + w[1] * self.uv[1][k] + w[2] * self.uv[2][k]) * z;
         [mix(0), mix(1)]
     }
 }
@@ -76,8 +77,12 @@ pub(crate) struct Seen {
     pub(crate) veil_facet: u32,
 }
 
-pub(crate) const NOTHING: Seen =
-    Seen { inverse_z: 0.0, triangle: u32::MAX, veil_inverse_z: 0.0, veil_facet: u32::MAX };
+pub(crate) const NOTHING: Seen = Seen {
+    inverse_z: 0.0,
+    triangle: u32::MAX,
+    veil_inverse_z: 0.0,
+    veil_facet: u32::MAX,
+};
 
 /// The facets' triangles that fall into the image, nearest first.
 pub(crate) fn triangles_from_facets(
@@ -131,7 +136,9 @@ pub(crate) fn scan_rows(
             continue;
         }
         let facet = &facets[triangle.facet as usize];
-        let cut_out = facet.surface.is_cut_out() || facet.slenderness > 0.0 || facet.round != super::facet::Round::Flat;
+        let cut_out = facet.surface.is_cut_out()
+            || facet.slenderness > 0.0
+            || facet.round != super::facet::Round::Flat;
         let (left, right) = (triangle.columns[0] as usize, triangle.columns[1] as usize);
         for row in top..=bottom {
             let line = row * width;
@@ -144,7 +151,8 @@ pub(crate) fn scan_rows(
                 let inverse_z = w[0] + w[1] + w[2];
                 // A hair of slack closes the seams between neighbours.
                 let slack = -2e-4 * inverse_z;
-                if !(inverse_z > cell.inverse_z && w[0] >= slack && w[1] >= slack && w[2] >= slack) {
+                if !(inverse_z > cell.inverse_z && w[0] >= slack && w[1] >= slack && w[2] >= slack)
+                {
                     continue;
                 }
                 if cut_out {
@@ -178,7 +186,11 @@ pub(crate) fn veil_class(seen: &Seen, inverse_z: f32, facets: &[Facet]) -> Optio
 fn inverse(points: [[f32; 3]; 3]) -> Option<[[f32; 3]; 3]> {
     let [a, b, c] = points.map(|p| p.map(|v| v as f64));
     let cross = |p: [f64; 3], q: [f64; 3]| {
-        [p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]]
+        [
+            p[1] * q[2] - p[2] * q[1],
+            p[2] * q[0] - p[0] * q[2],
+            p[0] * q[1] - p[1] * q[0],
+        ]
     };
     let rows = [cross(b, c), cross(c, a), cross(a, b)];
     let det = a[0] * rows[0][0] + a[1] * rows[0][1] + a[2] * rows[0][2];
@@ -247,12 +259,22 @@ fn bounds(
     }
     let limit = [camera.width as f64 - 1.0, camera.height as f64 - 1.0];
     let margin = 1.5;
-    if high[0] < -margin || high[1] < -margin || low[0] > limit[0] + margin || low[1] > limit[1] + margin {
+    if high[0] < -margin
+        || high[1] < -margin
+        || low[0] > limit[0] + margin
+        || low[1] > limit[1] + margin
+    {
         return None;
     }
     let clamp = |v: f64, k: usize| v.clamp(0.0, limit[k]) as u32;
     Some((
-        [clamp((low[1] - margin).floor(), 1), clamp((high[1] + margin).ceil(), 1)],
-        [clamp((low[0] - margin).floor(), 0), clamp((high[0] + margin).ceil(), 0)],
+        [
+            clamp((low[1] - margin).floor(), 1),
+            clamp((high[1] + margin).ceil(), 1),
+        ],
+        [
+            clamp((low[0] - margin).floor(), 0),
+            clamp((high[0] + margin).ceil(), 0),
+        ],
     ))
 }

@@ -107,7 +107,11 @@ impl Thing {
         let mut high = -low;
         let mut take = |p: Vec3, r: f32| {
             low = vec3(low.x.min(p.x - r), low.y.min(p.y - r), low.z.min(p.z - r));
-            high = vec3(high.x.max(p.x + r), high.y.max(p.y + r), high.z.max(p.z + r));
+            high = vec3(
+                high.x.max(p.x + r),
+                high.y.max(p.y + r),
+                high.z.max(p.z + r),
+            );
         };
         for part in &parts {
             match part.shape {
@@ -122,7 +126,14 @@ impl Thing {
         }
         let centre = low.mix(high, 0.5);
         let radius_m = (high - centre).length();
-        Self { parts, footprint, centre, radius_m, reach_m, contact: None }
+        Self {
+            parts,
+            footprint,
+            centre,
+            radius_m,
+            reach_m,
+            contact: None,
+        }
     }
 }
 
@@ -137,7 +148,11 @@ pub(crate) struct Stand {
 impl Stand {
     pub(crate) fn new(x: f64, y: f64, z: f32, heading: f64) -> Self {
         let (sin, cos) = heading.sin_cos();
-        Self { origin: vec3(x as f32, y as f32, z), cos: cos as f32, sin: sin as f32 }
+        Self {
+            origin: vec3(x as f32, y as f32, z),
+            cos: cos as f32,
+            sin: sin as f32,
+        }
     }
 
     /// World position of a local point.
@@ -151,7 +166,12 @@ impl Stand {
             let p = self.at(x, y, 0.0);
             [p.x, p.y]
         };
-        Footprint::Quad([corner(x0, y0), corner(x1, y0), corner(x1, y1), corner(x0, y1)])
+        Footprint::Quad([
+            corner(x0, y0),
+            corner(x1, y0),
+            corner(x1, y1),
+            corner(x0, y1),
+        ])
     }
 }
 
@@ -163,18 +183,28 @@ pub(crate) struct PartList {
 
 impl PartList {
     pub(crate) fn new(class: Class) -> Self {
-        Self { parts: Vec::new(), class }
+        Self {
+            parts: Vec::new(),
+            class,
+        }
     }
 
     pub(crate) fn add(&mut self, shape: Shape, surface: Surface) {
-        self.parts.push(Part { shape, surface, class: self.class });
+        self.parts.push(Part {
+            shape,
+            surface,
+            class: self.class,
+        });
     }
 
     /// A planar quad whose texture runs in metres: u along the first edge, v along the last.
     pub(crate) fn quad(&mut self, corners: [Vec3; 4], surface: Surface) {
         let u = (corners[1] - corners[0]).length();
         let v = (corners[3] - corners[0]).length();
-        self.add(Shape::Quad(corners, [[0.0, 0.0], [u, 0.0], [u, v], [0.0, v]]), surface);
+        self.add(
+            Shape::Quad(corners, [[0.0, 0.0], [u, 0.0], [u, v], [0.0, v]]),
+            surface,
+        );
     }
 
     /// A planar quad whose texture runs from -1 to 1 both ways.
@@ -203,10 +233,25 @@ impl PartList {
         let [x0, y0, z0] = low;
         let [x1, y1, z1] = high;
         let p = |x, y, z| on.at(x, y, z);
-        self.quad([p(x1, y0, z0), p(x0, y0, z0), p(x0, y0, z1), p(x1, y0, z1)], surface);
-        self.quad([p(x0, y1, z0), p(x1, y1, z0), p(x1, y1, z1), p(x0, y1, z1)], surface);
-        self.quad([p(x0, y0, z0), p(x0, y1, z0), p(x0, y1, z1), p(x0, y0, z1)], surface);
-        self.quad([p(x1, y1, z0), p(x1, y0, z0), p(x1, y0, z1), p(x1, y1, z1)], surface);
-        self.quad([p(x0, y0, z1), p(x0, y1, z1), p(x1, y1, z1), p(x1, y0, z1)], surface);
+        self.quad(
+            [p(x1, y0, z0), p(x0, y0, z0), p(x0, y0, z1), p(x1, y0, z1)],
+            surface,
+        );
+        self.quad(
+            [p(x0, y1, z0), p(x1, y1, z0), p(x1, y1, z1), p(x0, y1, z1)],
+            surface,
+        );
+        self.quad(
+            [p(x0, y0, z0), p(x0, y1, z0), p(x0, y1, z1), p(x0, y0, z1)],
+            surface,
+        );
+        self.quad(
+            [p(x1, y1, z0), p(x1, y0, z0), p(x1, y0, z1), p(x1, y1, z1)],
+            surface,
+        );
+        self.quad(
+            [p(x0, y0, z1), p(x0, y1, z1), p(x1, y1, z1), p(x1, y0, z1)],
+            surface,
+        );
     }
 }

@@ -8,9 +8,7 @@ use super::furniture::{
     bollard, direction_board, hanging_sign, lamp_post, sign_post, telegraph_pole, traffic_light,
 };
 use super::geometry::vec3;
-use super::layout::{
-    Boundary, Frontage, KERB_HEIGHT_M, Layout, SIDE_ROAD_LENGTH_M, Section, Side,
-};
+use super::layout::{Boundary, Frontage, KERB_HEIGHT_M, Layout, SIDE_ROAD_LENGTH_M, Section, Side};
 use super::random::{Draws, hash};
 use super::scene::{Stand, Thing};
 use super::tree::{bush, tree};
@@ -28,7 +26,10 @@ pub(crate) fn scenery(course: &Course, layout: &Layout, seed: u64, lit: bool) ->
         course,
         layout,
         lit,
-        out: Scenery { things: Vec::new(), styles: Vec::new() },
+        out: Scenery {
+            things: Vec::new(),
+            styles: Vec::new(),
+        },
     };
     for (number, section) in layout.sections.iter().enumerate() {
         for (index, side) in section.sides.iter().enumerate() {
@@ -92,28 +93,66 @@ impl Planter<'_> {
         let mut s = section.start_m + draws.between(0.0, 1.0);
         while s < section.end_m - 3.0 {
             let (width, gap, own_style, storeys, flat) = match side.frontage {
-                Frontage::Terrace => (draws.between(4.4, 5.6), 0.0, draws.chance(0.15), row_storeys, false),
-                Frontage::Shops => (draws.between(5.5, 13.0), 0.0, true, 2 + draws.index(2), draws.chance(0.25)),
-                Frontage::Suburb => (draws.between(8.0, 13.0), draws.between(2.5, 5.0), draws.chance(0.5), 2, false),
-                _ => (draws.between(16.0, 32.0), draws.between(0.0, 9.0), true, 2 + draws.index(3), draws.chance(0.8)),
+                Frontage::Terrace => (
+                    draws.between(4.4, 5.6),
+                    0.0,
+                    draws.chance(0.15),
+                    row_storeys,
+                    false,
+                ),
+                Frontage::Shops => (
+                    draws.between(5.5, 13.0),
+                    0.0,
+                    true,
+                    2 + draws.index(2),
+                    draws.chance(0.25),
+                ),
+                Frontage::Suburb => (
+                    draws.between(8.0, 13.0),
+                    draws.between(2.5, 5.0),
+                    draws.chance(0.5),
+                    2,
+                    false,
+                ),
+                _ => (
+                    draws.between(16.0, 32.0),
+                    draws.between(0.0, 9.0),
+                    true,
+                    2 + draws.index(3),
+                    draws.chance(0.8),
+                ),
             };
             let (from, to) = (s, (s + width).min(section.end_m + 1.0));
             s = to + gap;
-            if !(self.free(from, index, 1.0) && self.free(to, index, 1.0) && self.free((from + to) * 0.5, index, 1.0)) {
+            if !(self.free(from, index, 1.0)
+                && self.free(to, index, 1.0)
+                && self.free((from + to) * 0.5, index, 1.0))
+            {
                 continue;
             }
-            let (style, storey_m, roof) = if own_style { self.style(kind, draws) } else { row };
+            let (style, storey_m, roof) = if own_style {
+                self.style(kind, draws)
+            } else {
+                row
+            };
             let seed = draws.bits() as u32;
             let line = side.building_line_m() + draws.between(0.0, 0.15);
             let d = sign_of(index) * line;
             let (a, b) = (self.spot(from, d), self.spot(to, d));
             let heading = self.course.heading_at(((from + to) * 0.5) as f64);
-            let back = [-heading.sin() as f32 * sign_of(index), heading.cos() as f32 * sign_of(index)];
+            let back = [
+                -heading.sin() as f32 * sign_of(index),
+                heading.cos() as f32 * sign_of(index),
+            ];
             let depth_m = draws.between(8.0, 11.0);
             let shape = BuildingShape {
                 height_m: storeys as f32 * storey_m + draws.between(0.2, 0.6),
                 depth_m,
-                roof_m: if flat { 0.0 } else { depth_m * draws.between(0.3, 0.42) },
+                roof_m: if flat {
+                    0.0
+                } else {
+                    depth_m * draws.between(0.3, 0.42)
+                },
                 chimneys: kind != FacadeKind::Office && draws.chance(0.7),
                 style,
                 roof,
@@ -122,7 +161,11 @@ impl Planter<'_> {
             };
             self.out.things.push(building(a, b, back, &shape, draws));
             if side.frontage == Frontage::Shops && draws.chance(0.6) {
-                let turn = if index == 0 { std::f64::consts::PI } else { 0.0 };
+                let turn = if index == 0 {
+                    std::f64::consts::PI
+                } else {
+                    0.0
+                };
                 let on = self.stand(draws.between(from + 1.0, to), d, 0.0, turn);
                 self.out.things.push(hanging_sign(&on, draws));
             }
@@ -139,7 +182,14 @@ impl Planter<'_> {
                 let run = if gates { draws.between(4.0, 9.0) } else { 5.0 };
                 let to = (s + run).min(section.end_m - 0.5);
                 if self.free(s, index, 0.5) && self.free(to, index, 0.5) && to - s > 1.0 {
-                    barrier(self.course, s as f64, to as f64, d, &style, &mut self.out.things);
+                    barrier(
+                        self.course,
+                        s as f64,
+                        to as f64,
+                        d,
+                        &style,
+                        &mut self.out.things,
+                    );
                 }
                 s = to + if gates { draws.between(1.0, 3.2) } else { 0.0 };
             }
@@ -151,10 +201,20 @@ impl Planter<'_> {
             let to = (from + draws.between(15.0, 40.0)).min(section.end_m - 8.0);
             let mut s = from;
             while s + 2.5 < to {
-                let clear_of_crossing =
-                    self.layout.crossings.iter().all(|&crossing| (crossing - s - 1.25).abs() > 5.0);
+                let clear_of_crossing = self
+                    .layout
+                    .crossings
+                    .iter()
+                    .all(|&crossing| (crossing - s - 1.25).abs() > 5.0);
                 if self.free(s, index, 4.0) && self.free(s + 2.5, index, 4.0) && clear_of_crossing {
-                    barrier(self.course, s as f64, (s + 2.5) as f64, d, &rail, &mut self.out.things);
+                    barrier(
+                        self.course,
+                        s as f64,
+                        (s + 2.5) as f64,
+                        d,
+                        &rail,
+                        &mut self.out.things,
+                    );
                 }
                 s += 2.5;
             }
@@ -234,8 +294,11 @@ impl Planter<'_> {
             let offset = self.layout.kerb_at(s, index) + 0.45;
             if self.free(s, index, 0.5) {
                 let on = self.stand(s, sign * offset, z, inward);
-                let thing =
-                    if wooden { telegraph_pole(&on, draws) } else { lamp_post(&on, self.lit, draws) };
+                let thing = if wooden {
+                    telegraph_pole(&on, draws)
+                } else {
+                    lamp_post(&on, self.lit, draws)
+                };
                 self.out.things.push(thing);
             }
             s += draws.between(17.0, 28.0);
@@ -281,13 +344,23 @@ impl Planter<'_> {
                 4..=6 => VehicleKind::Estate,
                 _ => VehicleKind::Hatchback,
             };
-            let clear = self.layout.crossings.iter().all(|&crossing| (crossing - s).abs() > 8.0);
+            let clear = self
+                .layout
+                .crossings
+                .iter()
+                .all(|&crossing| (crossing - s).abs() > 8.0);
             if clear && self.free(s, index, 6.5) && draws.chance(0.8) {
-                let turn = if draws.chance(0.8) == (index == 0) { 0.0 } else { std::f64::consts::PI };
+                let turn = if draws.chance(0.8) == (index == 0) {
+                    0.0
+                } else {
+                    std::f64::consts::PI
+                };
                 let turn = turn + draws.between(-0.03, 0.03) as f64;
                 let d = sign * (side.kerb_m() - 1.05 + draws.between(-0.12, 0.08));
                 let on = self.stand(s, d, 0.0, turn);
-                self.out.things.push(vehicle(&on, kind, false, false, draws));
+                self.out
+                    .things
+                    .push(vehicle(&on, kind, false, false, draws));
             }
             s += draws.between(5.2, 6.6);
         }
@@ -300,7 +373,10 @@ impl Planter<'_> {
             let sign = sign_of(road.side);
             let kerb = self.layout.kerb_at(road.s_m, road.side);
             let end = sign * (kerb + SIDE_ROAD_LENGTH_M);
-            let (a, b) = (self.spot(road.s_m - 16.0, end), self.spot(road.s_m + 16.0, end));
+            let (a, b) = (
+                self.spot(road.s_m - 16.0, end),
+                self.spot(road.s_m + 16.0, end),
+            );
             let heading = self.course.heading_at(road.s_m as f64);
             let back = [-heading.sin() as f32 * sign, heading.cos() as f32 * sign];
             let (style, storey_m, roof) = self.style(FacadeKind::House, &mut draws);
@@ -314,7 +390,9 @@ impl Planter<'_> {
                 seed: draws.bits() as u32,
                 base_z: 0.0,
             };
-            self.out.things.push(building(a, b, back, &shape, &mut draws));
+            self.out
+                .things
+                .push(building(a, b, back, &shape, &mut draws));
             // Waiting or parked in the side road.
             if draws.chance(0.5) {
                 let out = kerb + draws.between(3.5, 6.0);
@@ -323,13 +401,21 @@ impl Planter<'_> {
                 let turn = -sign as f64 * std::f64::consts::FRAC_PI_2;
                 let on = self.stand(s, sign * out, 0.0, turn);
                 let kind = VehicleKind::drawn(&mut draws);
-                self.out.things.push(vehicle(&on, kind, self.lit, false, &mut draws));
+                self.out
+                    .things
+                    .push(vehicle(&on, kind, self.lit, false, &mut draws));
             }
             // Walls close the corners of the side road.
             let style = BarrierStyle::new(Boundary::Wall, &mut draws);
             for edge in [-1.0f32, 1.0] {
                 let s = road.s_m + edge * (road.half_width_m + 1.95);
-                self.out.things.push(across(self.course, s as f64, sign * (kerb + 5.5), sign * (kerb + 40.0), &style));
+                self.out.things.push(across(
+                    self.course,
+                    s as f64,
+                    sign * (kerb + 5.5),
+                    sign * (kerb + 40.0),
+                    &style,
+                ));
             }
             if draws.chance(0.5) {
                 self.lights(road.s_m - road.half_width_m - 4.0, &mut draws);

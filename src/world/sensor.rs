@@ -45,8 +45,11 @@ impl Sensor {
     ) {
         let height = radiance.len() / width;
         let line = |r: usize| &radiance[r * width..(r + 1) * width];
-        let (above, here, below) =
-            (line(row.saturating_sub(1)), line(row), line((row + 1).min(height - 1)));
+        let (above, here, below) = (
+            line(row.saturating_sub(1)),
+            line(row),
+            line((row + 1).min(height - 1)),
+        );
         let (centre_x, centre_y) = (width as f32 * 0.5, height as f32 * 0.5);
         let dy = (row as f32 - centre_y) / centre_y;
         // One weight for the four neighbours: a light lens blur.
@@ -60,7 +63,11 @@ impl Sensor {
             let falloff = 1.0 - self.vignette * 0.5 * (dx * dx + dy * dy);
             let light = (here[column] * middle + around * side) * (scale * falloff);
             let bits = hash(seed, (row * width + column) as u64);
-            for (k, (value, byte)) in [light.x, light.y, light.z].into_iter().zip(pixel).enumerate() {
+            for (k, (value, byte)) in [light.x, light.y, light.z]
+                .into_iter()
+                .zip(pixel)
+                .enumerate()
+            {
                 let step = (value.clamp(0.0, 1.0) * (CURVE_STEPS - 1) as f32) as usize;
                 let tone = self.curve[step];
                 // Sum of three uniforms: near enough to a normal draw.

@@ -1,5 +1,6 @@
 //! The radiance of what a pixel sees: facets, ground or sky.
 
+use super::contact::ContactMap;
 use super::course::Course;
 use super::facade::{FacadePoint, FacadeStyle, facade_radiance};
 use super::facet::Facet;
@@ -8,8 +9,8 @@ use super::ground::{GroundSample, ground_albedo};
 use super::layout::{Ground, GroundPoint, KERB_HEIGHT_M, Layout};
 use super::light::Light;
 use super::noise::NoiseTiles;
-use super::random::unit_at;
-use super::scene::{Class, Contact};
+use super::random::{floor, unit_at};
+use super::scene::Class;
 use super::shadow::ShadowMap;
 use super::surface::{SIGN_BACK, SignFace, Surface};
 
@@ -21,7 +22,7 @@ pub(crate) struct Shader<'a> {
     pub(crate) tiles: &'a NoiseTiles,
     pub(crate) styles: &'a [FacadeStyle],
     pub(crate) shadow: Option<&'a ShadowMap>,
-    pub(crate) contacts: &'a [Contact],
+    pub(crate) contacts: &'a ContactMap,
     pub(crate) seed: u32,
     /// Angle of a pixel, radians.
     pub(crate) pixel_angle: f32,
@@ -48,8 +49,12 @@ impl GroundHit {
     }
 }
 
-const FIELD: GroundPoint =
-    GroundPoint { ground: Ground::Grass, beyond_kerb_m: 50.0, side_road: false, paving: 0 };
+const FIELD: GroundPoint = GroundPoint {
+    ground: Ground::Grass,
+    beyond_kerb_m: 50.0,
+    side_road: false,
+    paving: 0,
+};
 
 impl Shader<'_> {
     /// Where a ray meets road, kerb or pavement; None when it points to the sky or ends in the
@@ -78,7 +83,14 @@ impl Shader<'_> {
         };
         let point = self.layout.ground_at(road.s, road.d);
         if point.ground != Ground::Road {
-            return Some(GroundHit { z: upper, p, s: road.s, d: road.d, point, kerb_face: false });
+            return Some(GroundHit {
+                z: upper,
+                p,
+                s: road.s,
+                d: road.d,
+                point,
+                kerb_face: false,
+            });
         }
         let z = -eye.z / direction.z;
         let p = at(z);
@@ -86,7 +98,14 @@ impl Shader<'_> {
         let point = self.layout.ground_at(road.s, road.d);
         // Between the two heights the ray went through the face of the kerb.
         let kerb_face = point.ground != Ground::Road;
-        Some(GroundHit { z, p, s: road.s, d: road.d, point, kerb_face })
+        Some(GroundHit {
+            z,
+            p,
+            s: road.s,
+            d: road.d,
+            point,
+            kerb_face,
+        })
     }
 
     /// Radiance of a ground point seen along `direction`.
@@ -106,8 +125,12 @@ impl Shader<'_> {
         };
         let (albedo, mirror) =
             ground_albedo(self.layout, &sample, self.tiles, self.seed, self.light.wet);
-        let normal = if hit.kerb_face { vec3(0.0, 0.0, 0.3) } else { UP };
-        let mut open = 0.86 * self.contact(hit.p);
+        let normal = if hit.kerb_face {
+            vec3(0.0, 0.0, 0.3)
+        } else {
+            UP
+        };
+        let mut open = 0.86 * self.contacts.open_at(hit.p);
         // Houses and hedges take part of the sky from the pavement at their foot.
         let nearness = (hit.d.abs() - 4.0) / 14.0;
         open *= 1.0 - 0.28 * nearness.clamp(0.0, 1.0);
@@ -120,7 +143,11 @@ impl Shader<'_> {
         let grazing = (1.0 + view.z).max(0.0);
         let grazing = grazing * grazing;
         let grazing = grazing * grazing * grazing;
-        let amount = if hit.kerb_face { 0.0 } else { grazing * (0.035 + 0.5 * mirror) };
+        let amount = if hit.kerb_face {
+            0.0
+        } else {
+            grazing * (0.035 + 0.5 * mirror)
+        };
         if amount > 0.002 {
             let up = vec3(view.x, view.y, -view.z);
             colour = colour.mix(self.light.mirrored(vec3(up.x, up.y, up.z + 0.25)), amount);
@@ -130,13 +157,24 @@ impl Shader<'_> {
 
     /// Radiance of a point of a facet.
     #[inline]
-    pub(crate) fn facet_radiance(&self, facet: &Facet, uv: [f32; 2], p: Vec3, z: f32, direction: Vec3) -> Vec3 {
+    pub(crate) fn facet_radiance(
+        &self,
+        facet: &Facet,
+        uv: [f32; 2],
+        p: Vec3,
+        z: f32,
+        direction: Vec3,
+    ) -> Vec3 {
         let [u, v] = uv;
         let pixel_m = z * self.pixel_angle;
         let normal = facet.normal_at(u, v);
         let view = direction.unit();
         let facing_sun = normal.dot(self.light.sun);
-        let sunlit = if facing_sun > 0.0 { self.sun_on(p + normal * 0.06, 0.08) } else { 0.0 };
+        let sunlit = if facing_sun > 0.0 {
+            self.sun_on(p + normal * 0.06, 0.08)
+        } else {
+            0.0
+        };
         // Low parts see less sky.
         let open = 0.55 + 0.45 * (p.z / 7.0).clamp(0.0, 1.0);
         let light = self.light.ambient_on(normal) * open
@@ -149,29 +187,44 @@ impl Shader<'_> {
             let direction = mirrored();
             let glint = direction.dot(self.light.sun).max(0.0);
             let glint = glint.powi(24) * sunlit * 0.8;
-            (self.light.mirrored(direction) + self.light.sun_radiance * glint, fresnel)
+            (
+                self.light.mirrored(direction) + self.light.sun_radiance * glint,
+                fresnel,
+            )
         };
         let tile = self.tiles;
         let colour = match facet.surface {
             Surface::Facade(style, seed) => {
                 let height_m = facet.uv[2][1];
-                let point = FacadePoint { u, v, height_m, pixel_m, seed, light, mirrored: mirrored() };
+                let point = FacadePoint {
+                    u,
+                    v,
+                    height_m,
+                    pixel_m,
+                    seed,
+                    light,
+                    mirrored: mirrored(),
+                };
                 match self.styles.get(style as usize) {
                     Some(style) => facade_radiance(style, &point, self.light, tile),
                     None => light * 0.2,
                 }
             }
             Surface::Roof(albedo, seed) => {
-                let row = (v / 0.28).floor();
+                let row = floor(v / 0.28) as f32;
                 let tone = 0.8 + 0.4 * unit_at(seed, (u / 0.3 + 0.5 * row) as i32, row as i32);
-                let edge = if v / 0.28 - row < 0.18 && pixel_m < 0.1 { 0.7 } else { 1.0 };
+                let edge = if v / 0.28 - row < 0.18 && pixel_m < 0.1 {
+                    0.7
+                } else {
+                    1.0
+                };
                 let moss = tile.broad.at(u * 12.0, v * 12.0, pixel_m * 12.0);
                 (albedo * (tone * edge * (0.75 + 0.5 * moss))).times(light)
             }
             Surface::Brick(albedo) => {
-                let row = (v / 0.075).floor();
+                let row = floor(v / 0.075) as f32;
                 let shifted = u / 0.225 + 0.5 * (row as i32 & 1) as f32;
-                let column = shifted.floor();
+                let column = floor(shifted) as f32;
                 let fade = (1.0 - pixel_m / 0.06).clamp(0.0, 1.0);
                 let joint = v - row * 0.075 < 0.012 || (shifted - column) * 0.225 < 0.012;
                 let tone = 0.75 + 0.5 * unit_at(3, column as i32, row as i32);
@@ -181,13 +234,17 @@ impl Shader<'_> {
                 (albedo * (k * foot * (0.75 + 0.5 * mottle))).times(light)
             }
             Surface::Matte(albedo) => {
-                let mottle = tile.fine.at(p.x * 20.0 + p.y * 20.0, p.z * 20.0, pixel_m * 20.0);
+                let mottle = tile
+                    .fine
+                    .at(p.x * 20.0 + p.y * 20.0, p.z * 20.0, pixel_m * 20.0);
                 (albedo * (0.88 + 0.24 * mottle)).times(light)
             }
             Surface::Metal(albedo) => {
                 let stain = tile.fine.at((p.x + p.y) * 9.0, p.z * 5.0, pixel_m * 9.0);
                 let (mirror, fresnel) = clear_coat(0.35);
-                (albedo * (0.75 + 0.5 * stain)).times(light).mix(mirror, fresnel)
+                (albedo * (0.75 + 0.5 * stain))
+                    .times(light)
+                    .mix(mirror, fresnel)
             }
             Surface::Bark(albedo, seed) => {
                 let offset = (seed & 0xFF) as f32;
@@ -198,7 +255,9 @@ impl Shader<'_> {
                 let offset = (seed & 0xFF) as f32;
                 let k = facet.scale_m / 0.05;
                 let clump = tile.fine.at(u * k + offset, v * k, pixel_m / 0.05);
-                let grain = tile.grain.at(u * k * 1.7, v * k * 1.7 + offset, pixel_m / 0.03);
+                let grain = tile
+                    .grain
+                    .at(u * k * 1.7, v * k * 1.7 + offset, pixel_m / 0.03);
                 let deep = 0.62 + 0.38 * normal.z.max(-0.6);
                 let through = self.light.sun_radiance * (0.12 * sunlit.max(0.3));
                 let tone = deep * (0.30 + 1.1 * clump * clump + 0.7 * grain);
@@ -219,7 +278,9 @@ impl Shader<'_> {
                 let dust = tile.fine.at((p.x + p.y) * 15.0, p.z * 15.0, pixel_m * 15.0);
                 let (mirror, fresnel) = clear_coat(1.0);
                 let low = 0.7 + 0.3 * ((p.z - 0.25) / 0.5).clamp(0.0, 1.0);
-                (albedo * (low * (0.9 + 0.2 * dust))).times(light).mix(mirror, fresnel)
+                (albedo * (low * (0.9 + 0.2 * dust)))
+                    .times(light)
+                    .mix(mirror, fresnel)
             }
             Surface::Glass => {
                 let (mirror, fresnel) = clear_coat(1.0);
@@ -242,16 +303,20 @@ impl Shader<'_> {
             Surface::Lamp(radiance) => radiance + vec3(0.06, 0.06, 0.06).times(light),
             Surface::Cloth(albedo, seed) => {
                 let offset = (seed & 0xFF) as f32;
-                let fold = tile.fine.at(u * 6.0 + offset, p.z * 11.0 + offset, pixel_m * 24.0);
+                let fold = tile
+                    .fine
+                    .at(u * 6.0 + offset, p.z * 11.0 + offset, pixel_m * 24.0);
                 (albedo * (0.6 + 0.75 * fold)).times(light)
             }
             Surface::Sign(face, seed) => {
                 let (mirror, fresnel) = clear_coat(0.3);
-                sign_albedo(face, seed, u, v).times(light).mix(mirror, fresnel)
+                sign_albedo(face, seed, u, v)
+                    .times(light)
+                    .mix(mirror, fresnel)
             }
             Surface::Railing(albedo, _) => albedo.times(light),
             Surface::Panels(albedo, seed) => {
-                let board = (u / 0.15).floor();
+                let board = floor(u / 0.15) as f32;
                 let gap = u / 0.15 - board < 0.09 && pixel_m < 0.05;
                 let post = (u / 1.83).fract() < 0.055;
                 let tone = 0.78 + 0.44 * unit_at(seed, board as i32, 0);
@@ -292,27 +357,6 @@ impl Shader<'_> {
     fn sun_on(&self, p: Vec3, bias_m: f32) -> f32 {
         self.shadow.map_or(1.0, |map| map.sunlit(p, bias_m))
     }
-
-    /// Share of the sky left by things that stand close, 0..1.
-    #[inline]
-    fn contact(&self, p: Vec3) -> f32 {
-        let mut open = 1.0;
-        for contact in self.contacts {
-            let (dx, dy) = (p.x - contact.centre.x, p.y - contact.centre.y);
-            let [cos, sin] = contact.axis;
-            let u = (dx * cos + dy * sin).abs() - contact.half_length_m;
-            let v = (dy * cos - dx * sin).abs() - contact.half_width_m;
-            let soft = 0.28 + 0.35 * contact.half_width_m;
-            let (u, v) = (u.max(-soft), v.max(-soft));
-            if u > soft || v > soft {
-                continue;
-            }
-            let a = (1.0 - (u + soft) / (2.0 * soft)).clamp(0.0, 1.0);
-            let b = (1.0 - (v + soft) / (2.0 * soft)).clamp(0.0, 1.0);
-            open *= 1.0 - contact.depth * a * b;
-        }
-        open
-    }
 }
 
 fn sign_albedo(face: SignFace, seed: u32, u: f32, v: f32) -> Vec3 {
@@ -330,10 +374,20 @@ fn sign_albedo(face: SignFace, seed: u32, u: f32, v: f32) -> Vec3 {
                 RED
             } else if seed & 3 == 0 {
                 // No entry.
-                if v.abs() < 0.16 && u.abs() < 0.6 { WHITE } else { RED }
+                if v.abs() < 0.16 && u.abs() < 0.6 {
+                    WHITE
+                } else {
+                    RED
+                }
             } else {
-                let digit = |x: f32| (x - 0.0).abs() < 0.2 && v.abs() < 0.38 && !(x.abs() < 0.08 && v.abs() < 0.24);
-                if digit(u - 0.28) || digit(u + 0.28) { BLACK } else { WHITE }
+                let digit = |x: f32| {
+                    (x - 0.0).abs() < 0.2 && v.abs() < 0.38 && !(x.abs() < 0.08 && v.abs() < 0.24)
+                };
+                if digit(u - 0.28) || digit(u + 0.28) {
+                    BLACK
+                } else {
+                    WHITE
+                }
             }
         }
         SignFace::Warning | SignFace::GiveWay => {
@@ -349,7 +403,8 @@ fn sign_albedo(face: SignFace, seed: u32, u: f32, v: f32) -> Vec3 {
             }
         }
         SignFace::Mandatory => {
-            let arrow = (u.abs() < 0.12 && v < 0.3 && v > -0.6) || (v > 0.1 && v < 0.6 && u.abs() < 0.6 - v);
+            let arrow = (u.abs() < 0.12 && v < 0.3 && v > -0.6)
+                || (v > 0.1 && v < 0.6 && u.abs() < 0.6 - v);
             if arrow || radius > 0.93 { WHITE } else { BLUE }
         }
         SignFace::Plate => {
@@ -361,14 +416,22 @@ fn sign_albedo(face: SignFace, seed: u32, u: f32, v: f32) -> Vec3 {
                 4 => BLACK,
                 _ => WHITE,
             };
-            let ink = if matches!(seed % 6, 2 | 5) { BLACK } else { WHITE };
+            let ink = if matches!(seed % 6, 2 | 5) {
+                BLACK
+            } else {
+                WHITE
+            };
             if u.abs() > 0.93 || v.abs() > 0.93 {
                 return ink;
             }
-            let row = ((v + 1.0) / 0.5).floor();
+            let row = floor((v + 1.0) / 0.5) as f32;
             let within = (v + 1.0) / 0.5 - row;
-            let letter = unit_at(seed, (u * 9.0).floor() as i32, (v * 8.0).floor() as i32) > 0.4;
-            if within > 0.3 && within < 0.75 && u.abs() < 0.78 && letter { ink } else { ground }
+            let letter = unit_at(seed, floor(u * 9.0), floor(v * 8.0)) > 0.4;
+            if within > 0.3 && within < 0.75 && u.abs() < 0.78 && letter {
+                ink
+            } else {
+                ground
+            }
         }
     }
 }

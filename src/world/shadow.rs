@@ -24,8 +24,13 @@ impl ShadowMap {
     pub(crate) fn new(sun: Vec3, centre: Vec3, facets: &[Facet], tiles: &NoiseTiles) -> Self {
         let side = UP.cross(sun).unit();
         let upward = sun.cross(side);
-        let mut map =
-            Self { origin: centre, side, upward, sun, highest: vec![f32::MIN; SIDE * SIDE] };
+        let mut map = Self {
+            origin: centre,
+            side,
+            upward,
+            sun,
+            highest: vec![f32::MIN; SIDE * SIDE],
+        };
         let flat: Vec<[[f32; 3]; 4]> = facets
             .iter()
             .map(|facet| {
@@ -36,15 +41,18 @@ impl ShadowMap {
             })
             .collect();
         let mut highest = std::mem::take(&mut map.highest);
-        highest.par_chunks_mut(SIDE * BAND).enumerate().for_each(|(band, rows)| {
-            for (facet, corners) in facets.iter().zip(&flat) {
-                for order in [[0, 1, 2], [0, 2, 3]].iter().take(facet.count - 2) {
-                    let corners3 = order.map(|k: usize| corners[k]);
-                    let uv = order.map(|k: usize| facet.uv[k]);
-                    scan(rows, band * BAND, facet, corners3, uv, tiles);
+        highest
+            .par_chunks_mut(SIDE * BAND)
+            .enumerate()
+            .for_each(|(band, rows)| {
+                for (facet, corners) in facets.iter().zip(&flat) {
+                    for order in [[0, 1, 2], [0, 2, 3]].iter().take(facet.count - 2) {
+                        let corners3 = order.map(|k: usize| corners[k]);
+                        let uv = order.map(|k: usize| facet.uv[k]);
+                        scan(rows, band * BAND, facet, corners3, uv, tiles);
+                    }
                 }
-            }
-        });
+            });
         map.highest = highest;
         map
     }
@@ -71,7 +79,13 @@ impl ShadowMap {
         }
         let (i, j) = (x as usize, y as usize);
         let (fx, fy) = (x - i as f32, y - j as f32);
-        let lit = |i: usize, j: usize| if self.highest[j * SIDE + i] > depth { 0.0 } else { 1.0 };
+        let lit = |i: usize, j: usize| {
+            if self.highest[j * SIDE + i] > depth {
+                0.0
+            } else {
+                1.0
+            }
+        };
         let top = lit(i, j) * (1.0 - fx) + lit(i + 1, j) * fx;
         let low = lit(i, j + 1) * (1.0 - fx) + lit(i + 1, j + 1) * fx;
         top * (1.0 - fy) + low * fy

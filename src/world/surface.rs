@@ -3,7 +3,7 @@
 use super::facet::{Facet, Round};
 use super::geometry::Vec3;
 use super::noise::NoiseTiles;
-use super::random::unit_at;
+use super::random::{floor, unit_at};
 
 /// A material with its parameters; colours are linear albedos in 0..1.
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +97,20 @@ impl Surface {
 /// Whether the facet is there at texture coordinates (u, v); `pixel_m` is the size of a pixel on
 /// it, metres.
 #[inline]
-pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &NoiseTiles) -> Coverage {
+pub(crate) fn coverage(
+    facet: &Facet,
+    u: f32,
+    v: f32,
+    pixel_m: f32,
+    tiles: &NoiseTiles,
+) -> Coverage {
     if facet.round == Round::Rod {
         let past_end = (1.0 - v).max(v - facet.slenderness + 1.0).max(0.0);
-        return if u * u + past_end * past_end <= 1.0 { Coverage::Solid } else { Coverage::Hole };
+        return if u * u + past_end * past_end <= 1.0 {
+            Coverage::Solid
+        } else {
+            Coverage::Hole
+        };
     }
     let square = u * u + v * v;
     match facet.surface {
@@ -111,8 +121,12 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
             let texel = 0.035;
             let offset = (seed & 0xFF) as f32;
             let k = facet.scale_m / texel;
-            let ragged = tiles.fine.at(u * k + offset, v * k + offset * 0.37, pixel_m / texel);
-            let leaf = tiles.grain.at(u * k * 1.3, v * k * 1.3 + offset, pixel_m * 1.3 / texel);
+            let ragged = tiles
+                .fine
+                .at(u * k + offset, v * k + offset * 0.37, pixel_m / texel);
+            let leaf = tiles
+                .grain
+                .at(u * k * 1.3, v * k * 1.3 + offset, pixel_m * 1.3 / texel);
             let edge = square + (ragged - 0.5) * 1.5 + (leaf - 0.5) * 0.5;
             if edge < 0.72 && ragged * 0.8 + leaf * 0.2 < density + 0.4 * (1.0 - square) {
                 Coverage::Solid
@@ -131,12 +145,19 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
             let (fan, out) = (u / (v + 2.2) * 2.2, (u * u + (v + 2.2) * (v + 2.2)).sqrt());
             let blur = pixel_m / texel;
             let a = tiles.fine.at(fan * k * 1.5 + offset, out * k * 0.22, blur);
-            let b = tiles.fine.at((fan - out * 0.5) * k + offset, out * k * 0.35 + 90.0, blur);
-            let c = tiles.fine.at((fan + out * 0.5) * k, out * k * 0.35 + offset, blur);
-            let thin = (a - 0.5).abs().min((b - 0.5).abs() * 1.3).min((c - 0.5).abs() * 1.3);
-            if thin < 0.045 * density * (1.2 - square) {
+            let b = tiles
+                .fine
+                .at((fan - out * 0.5) * k + offset, out * k * 0.35 + 90.0, blur);
+            let c = tiles
+                .fine
+                .at((fan + out * 0.5) * k, out * k * 0.35 + offset, blur);
+            let thin = (a - 0.5)
+                .abs()
+                .min((b - 0.5).abs() * 1.3)
+                .min((c - 0.5).abs() * 1.3);
+            if thin < 0.06 * density * (1.2 - square) {
                 Coverage::Solid
-            } else if square < 0.62 + 0.5 * (a - 0.5) {
+            } else if square < 0.5 + 0.5 * (a - 0.5) {
                 Coverage::Veil
             } else {
                 Coverage::Hole
@@ -146,8 +167,14 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
             // Only the outline is ragged: v runs from the foot (0) to the top.
             let top = facet.uv[2][1];
             let texel = 0.06;
-            let rough = tiles.fine.at(u / texel + (seed & 0xFF) as f32, v / texel, pixel_m / texel);
-            if v > top - 0.22 * rough { Coverage::Hole } else { Coverage::Solid }
+            let rough = tiles
+                .fine
+                .at(u / texel + (seed & 0xFF) as f32, v / texel, pixel_m / texel);
+            if v > top - 0.22 * rough {
+                Coverage::Hole
+            } else {
+                Coverage::Solid
+            }
         }
         Surface::Sign(face, _) => {
             let inside = match face {
@@ -156,28 +183,43 @@ pub(crate) fn coverage(facet: &Facet, u: f32, v: f32, pixel_m: f32, tiles: &Nois
                 SignFace::GiveWay => v < 0.85 && u.abs() < (0.95 + v) * 0.56,
                 SignFace::Plate => true,
             };
-            if inside { Coverage::Solid } else { Coverage::Hole }
+            if inside {
+                Coverage::Solid
+            } else {
+                Coverage::Hole
+            }
         }
         Surface::Railing(_, pitch) => {
             let top = facet.uv[2][1];
-            let bar = (u / pitch - (u / pitch).floor() - 0.5).abs() * pitch;
-            let post = (u / 2.0 - (u / 2.0).floor() - 0.5).abs() * 2.0;
+            let bar = (u / pitch - (floor(u / pitch) as f32) - 0.5).abs() * pitch;
+            let post = (u / 2.0 - (floor(u / 2.0) as f32) - 0.5).abs() * 2.0;
             let half = 0.013f32.max(pixel_m * 0.4);
             let rail = (v - top + 0.04).abs() < 0.03 || (v - 0.14).abs() < 0.025;
-            if rail || bar < half || post < 0.035 { Coverage::Solid } else { Coverage::Veil }
+            if rail || bar < half || post < 0.035 {
+                Coverage::Solid
+            } else {
+                Coverage::Veil
+            }
         }
         Surface::Spokes => {
             let radius = square.sqrt();
             if radius > 1.0 {
                 Coverage::Hole
-            } else if radius > 0.86 || radius < 0.1 || unit_at(9, (v.atan2(u) * 6.0) as i32, 0) < 0.06 {
+            } else if radius > 0.86
+                || radius < 0.1
+                || unit_at(9, (v.atan2(u) * 6.0) as i32, 0) < 0.06
+            {
                 Coverage::Solid
             } else {
                 Coverage::Veil
             }
         }
         Surface::Wheel | Surface::Disc(_) => {
-            if square <= 1.0 { Coverage::Solid } else { Coverage::Hole }
+            if square <= 1.0 {
+                Coverage::Solid
+            } else {
+                Coverage::Hole
+            }
         }
         _ => {
             if facet.round == Round::Ball && square > 1.0 {

@@ -51,7 +51,13 @@ impl Traffic<'_> {
             let braking = smooth_noise(hash(own, 830), seconds / 2.0) > 0.3;
             let d = LANE_WIDTH_M as f64 * 0.5 + 0.2 * smooth_noise(hash(own, 840), s / 30.0);
             if here {
-                out.push(vehicle(&self.stand(s, d, 0.0, 0.0), kind, self.lit, braking, &mut look));
+                out.push(vehicle(
+                    &self.stand(s, d, 0.0, 0.0),
+                    kind,
+                    self.lit,
+                    braking,
+                    &mut look,
+                ));
             }
             gap += draws.between(20.0, 45.0) as f64;
         }
@@ -76,7 +82,13 @@ impl Traffic<'_> {
             }
             let d = -(LANE_WIDTH_M as f64) * 0.5 - 0.1 + look.between(-0.15, 0.15) as f64;
             let on = self.stand(s, d, 0.0, std::f64::consts::PI);
-            out.push(vehicle(&on, kind, self.lit || look.chance(0.2), false, &mut look));
+            out.push(vehicle(
+                &on,
+                kind,
+                self.lit || look.chance(0.2),
+                false,
+                &mut look,
+            ));
         }
     }
 
@@ -96,8 +108,11 @@ impl Traffic<'_> {
             }
             let wobble = 0.1 * smooth_noise(hash(self.seed, rider as u64 + 77), seconds);
             let offset = 2.78 + look.between(-0.1, 0.12) as f64 + wobble;
-            let (d, turn) =
-                if oncoming { (-offset, std::f64::consts::PI) } else { (offset, 0.0) };
+            let (d, turn) = if oncoming {
+                (-offset, std::f64::consts::PI)
+            } else {
+                (offset, 0.0)
+            };
             let pedals = (seconds * 1.1 + look.unit() as f64).fract() as f32;
             out.push(cyclist(&self.stand(s, d, 0.0, turn), pedals, &mut look));
         }
@@ -110,7 +125,11 @@ impl Traffic<'_> {
             let mut look = Draws::new(self.seed, 5000 + walker as u64);
             let side = walker / count;
             let start = ((walker % count) as f64 + look.unit() as f64) * length / count as f64;
-            let pace = if look.chance(0.2) { 0.0 } else { look.between(0.9, 1.6) as f64 };
+            let pace = if look.chance(0.2) {
+                0.0
+            } else {
+                look.between(0.9, 1.6) as f64
+            };
             let way = if look.chance(0.5) { pace } else { -pace };
             let s = (start + way * seconds).rem_euclid(length);
             if !(-5.0..62.0).contains(&self.course.gap(ego_m, s)) {
@@ -130,7 +149,11 @@ impl Traffic<'_> {
             };
             let stride = (pace > 0.0).then(|| (seconds * 0.9 + look.unit() as f64).fract() as f32);
             let ground = self.layout.ground_at(s as f32, d as f32).ground;
-            let z = if ground == Ground::Road { 0.0 } else { KERB_HEIGHT_M };
+            let z = if ground == Ground::Road {
+                0.0
+            } else {
+                KERB_HEIGHT_M
+            };
             out.push(pedestrian(&self.stand(s, d, z, turn), stride, &mut look));
         }
     }
@@ -158,9 +181,17 @@ impl Traffic<'_> {
                 let turn = if leftward { 0.5 } else { -0.5 } * std::f64::consts::PI;
                 let s = crossing as f64 + along;
                 let ground = self.layout.ground_at(s as f32, d as f32).ground;
-                let z = if ground == Ground::Road { 0.0 } else { KERB_HEIGHT_M };
+                let z = if ground == Ground::Road {
+                    0.0
+                } else {
+                    KERB_HEIGHT_M
+                };
                 let stride = (progress * 6.0).rem_euclid(1.0) as f32;
-                out.push(pedestrian(&self.stand(s, d, z, turn), Some(stride), &mut look));
+                out.push(pedestrian(
+                    &self.stand(s, d, z, turn),
+                    Some(stride),
+                    &mut look,
+                ));
             }
         }
     }

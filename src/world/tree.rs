@@ -8,7 +8,10 @@ use super::surface::Surface;
 /// A tree of `height_m` at a point on the ground; `leafy` in 0..1 says how likely it has leaves.
 pub(crate) fn tree(foot: Vec3, height_m: f32, leafy: f32, draws: &mut Draws) -> Thing {
     let mut list = PartList::new(Class::Tree);
-    let bark = Surface::Bark(vec3(0.085, 0.07, 0.055) * draws.between(0.6, 1.2), draws.bits() as u32);
+    let bark = Surface::Bark(
+        vec3(0.085, 0.07, 0.055) * draws.between(0.6, 1.2),
+        draws.bits() as u32,
+    );
     let girth = 0.014 * height_m + draws.between(0.02, 0.07);
     let lean = vec3(draws.between(-0.05, 0.05), draws.between(-0.05, 0.05), 1.0);
     let fork = foot + lean * (height_m * draws.between(0.28, 0.4));
@@ -42,11 +45,20 @@ pub(crate) fn tree(foot: Vec3, height_m: f32, leafy: f32, draws: &mut Draws) -> 
         for _ in 0..9 {
             let q = inside_ball(draws);
             let centre = crown + vec3(q.x * spread * 0.75, q.y * spread * 0.75, q.z * rise * 0.7);
-            list.ball(centre, spread * 0.55, spread * 0.62, twig);
+            list.ball(centre, spread * 0.5, spread * 0.58, twig);
         }
         let boughs = 5 + draws.index(3);
         for _ in 0..boughs {
-            bough(&mut list, fork, crown, spread, rise, girth * 0.55, bark, draws);
+            bough(
+                &mut list,
+                fork,
+                crown,
+                spread,
+                rise,
+                girth * 0.55,
+                bark,
+                draws,
+            );
         }
     }
     let contact = Contact {
@@ -72,10 +84,17 @@ pub(crate) fn bush(foot: Vec3, radius_m: f32, draws: &mut Draws) -> Thing {
         let leaves = Surface::Leaves(tone * (0.75 + 0.3 * low), draws.bits() as u32, 0.75);
         list.ball(centre, radius_m * 0.75, radius_m * 0.65, leaves);
     }
-    Thing::new(list.parts, Footprint::Disc([foot.x, foot.y], radius_m), 120.0)
+    Thing::new(
+        list.parts,
+        Footprint::Disc([foot.x, foot.y], radius_m),
+        120.0,
+    )
 }
 
-#[allow(clippy::too_many_arguments, reason = "one branch is all of these numbers")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one branch is all of these numbers"
+)]
 fn bough(
     list: &mut PartList,
     fork: Vec3,
@@ -87,7 +106,12 @@ fn bough(
     draws: &mut Draws,
 ) {
     let q = inside_ball(draws).unit();
-    let tip = crown + vec3(q.x * spread * 0.7, q.y * spread * 0.7, q.z.abs() * rise * 0.8);
+    let tip = crown
+        + vec3(
+            q.x * spread * 0.7,
+            q.y * spread * 0.7,
+            q.z.abs() * rise * 0.8,
+        );
     list.limb(fork, tip, girth, girth * 0.35, bark);
     for _ in 0..4 {
         let from = fork.mix(tip, draws.between(0.35, 0.95));
@@ -105,7 +129,11 @@ fn bough(
 
 fn inside_ball(draws: &mut Draws) -> Vec3 {
     for _ in 0..16 {
-        let p = vec3(draws.between(-1.0, 1.0), draws.between(-1.0, 1.0), draws.between(-1.0, 1.0));
+        let p = vec3(
+            draws.between(-1.0, 1.0),
+            draws.between(-1.0, 1.0),
+            draws.between(-1.0, 1.0),
+        );
         if p.dot(p) <= 1.0 {
             return p;
         }

@@ -28,7 +28,11 @@ pub struct GridExtent {
 
 impl Default for GridExtent {
     fn default() -> Self {
-        Self { resolution_m: 0.2, ahead_m: 40.0, aside_m: 12.0 }
+        Self {
+            resolution_m: 0.2,
+            ahead_m: 40.0,
+            aside_m: 12.0,
+        }
     }
 }
 
@@ -94,7 +98,15 @@ pub(crate) fn truth_grid(
         for column in 0..width {
             let [x, y] = grid.centre_m(column, row);
             let p = on_ground(base_in_world, x, y);
-            let value = cell(p, &world_in_optical, view, &near, things, shader, extent.resolution_m);
+            let value = cell(
+                p,
+                &world_in_optical,
+                view,
+                &near,
+                things,
+                shader,
+                extent.resolution_m,
+            );
             grid.cells[(row * width + column) as usize] = value;
         }
     }
@@ -111,9 +123,16 @@ fn cell(
     resolution_m: f64,
 ) -> i8 {
     let q = [p[0] as f32, p[1] as f32];
-    let ground = shader.course.locate(q[0], q[1]).map(|road| shader.layout.ground_at(road.s, road.d));
+    let ground = shader
+        .course
+        .locate(q[0], q[1])
+        .map(|road| shader.layout.ground_at(road.s, road.d));
     let ground = ground.map_or(Ground::Grass, |point| point.ground);
-    let z = if ground == Ground::Road { 0.0 } else { super::layout::KERB_HEIGHT_M as f64 };
+    let z = if ground == Ground::Road {
+        0.0
+    } else {
+        super::layout::KERB_HEIGHT_M as f64
+    };
     let local = world_in_optical.apply([p[0], p[1], z]);
     let Some([u, v]) = view.camera.pixel_from_point(local) else {
         return CELL_UNSEEN;
@@ -128,7 +147,9 @@ fn cell(
         .iter()
         .find(|&&index| things[index as usize].footprint.covers(q, margin));
     if let Some(&index) = obstacle {
-        let on_it = near.iter().any(|&k| k == seen && things[k as usize].footprint.covers(q, margin));
+        let on_it = near
+            .iter()
+            .any(|&k| k == seen && things[k as usize].footprint.covers(q, margin));
         return if on_it || reaches(depth, local[2]) && seen == NO_THING || seen == index {
             CELL_OBSTACLE
         } else {
@@ -138,7 +159,11 @@ fn cell(
     if seen != NO_THING || !reaches(depth, local[2]) {
         return CELL_UNSEEN;
     }
-    if ground == Ground::Road { CELL_FREE } else { CELL_OTHER_GROUND }
+    if ground == Ground::Road {
+        CELL_FREE
+    } else {
+        CELL_OTHER_GROUND
+    }
 }
 
 /// Whether a ray that ends at `depth` gets as far as `z`: within 3 %, the spread of a pixel.

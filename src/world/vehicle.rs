@@ -37,8 +37,17 @@ struct Body {
 
 const HATCHBACK: Body = Body {
     contour: &[
-        [-1.88, 0.28], [-1.95, 0.62], [-1.86, 0.92], [-1.55, 1.36], [-1.2, 1.44], [-0.3, 1.47],
-        [0.35, 1.40], [1.12, 0.97], [1.75, 0.80], [1.93, 0.62], [1.95, 0.28],
+        [-1.88, 0.28],
+        [-1.95, 0.62],
+        [-1.86, 0.92],
+        [-1.55, 1.36],
+        [-1.2, 1.44],
+        [-0.3, 1.47],
+        [0.35, 1.40],
+        [1.12, 0.97],
+        [1.75, 0.80],
+        [1.93, 0.62],
+        [1.95, 0.28],
     ],
     glass: &[2, 6],
     half_width: 0.84,
@@ -51,8 +60,17 @@ const HATCHBACK: Body = Body {
 };
 const SALOON: Body = Body {
     contour: &[
-        [-2.25, 0.30], [-2.32, 0.70], [-2.22, 0.95], [-1.65, 1.0], [-0.95, 1.38], [-0.1, 1.43],
-        [0.45, 1.36], [1.2, 0.97], [2.0, 0.80], [2.22, 0.60], [2.24, 0.28],
+        [-2.25, 0.30],
+        [-2.32, 0.70],
+        [-2.22, 0.95],
+        [-1.65, 1.0],
+        [-0.95, 1.38],
+        [-0.1, 1.43],
+        [0.45, 1.36],
+        [1.2, 0.97],
+        [2.0, 0.80],
+        [2.22, 0.60],
+        [2.24, 0.28],
     ],
     glass: &[3, 6],
     half_width: 0.88,
@@ -65,8 +83,17 @@ const SALOON: Body = Body {
 };
 const ESTATE: Body = Body {
     contour: &[
-        [-2.2, 0.32], [-2.28, 0.75], [-2.2, 1.05], [-1.9, 1.58], [-1.3, 1.68], [-0.1, 1.70],
-        [0.45, 1.62], [1.15, 1.10], [1.95, 0.95], [2.18, 0.70], [2.2, 0.32],
+        [-2.2, 0.32],
+        [-2.28, 0.75],
+        [-2.2, 1.05],
+        [-1.9, 1.58],
+        [-1.3, 1.68],
+        [-0.1, 1.70],
+        [0.45, 1.62],
+        [1.15, 1.10],
+        [1.95, 0.95],
+        [2.18, 0.70],
+        [2.2, 0.32],
     ],
     glass: &[2, 6],
     half_width: 0.90,
@@ -79,8 +106,16 @@ const ESTATE: Body = Body {
 };
 const VAN: Body = Body {
     contour: &[
-        [-2.6, 0.38], [-2.62, 1.0], [-2.58, 1.95], [-2.4, 2.1], [0.9, 2.1], [1.15, 2.05],
-        [1.85, 1.2], [2.4, 1.02], [2.6, 0.75], [2.62, 0.35],
+        [-2.6, 0.38],
+        [-2.62, 1.0],
+        [-2.58, 1.95],
+        [-2.4, 2.1],
+        [0.9, 2.1],
+        [1.15, 2.05],
+        [1.85, 1.2],
+        [2.4, 1.02],
+        [2.6, 0.75],
+        [2.62, 0.35],
     ],
     glass: &[5],
     half_width: 0.97,
@@ -93,8 +128,16 @@ const VAN: Body = Body {
 };
 const LORRY: Body = Body {
     contour: &[
-        [-4.2, 0.6], [-4.22, 1.0], [-4.22, 3.4], [2.0, 3.4], [2.05, 2.75], [2.2, 2.75],
-        [3.5, 2.7], [3.75, 1.75], [3.85, 1.0], [3.85, 0.4],
+        [-4.2, 0.6],
+        [-4.22, 1.0],
+        [-4.22, 3.4],
+        [2.0, 3.4],
+        [2.05, 2.75],
+        [2.2, 2.75],
+        [3.5, 2.7],
+        [3.75, 1.75],
+        [3.85, 1.0],
+        [3.85, 0.4],
     ],
     glass: &[6],
     half_width: 1.2,
@@ -107,8 +150,15 @@ const LORRY: Body = Body {
 };
 const BUS: Body = Body {
     contour: &[
-        [-5.2, 0.4], [-5.25, 1.3], [-5.2, 2.4], [-5.1, 3.0], [4.9, 3.05], [5.15, 2.85],
-        [5.25, 1.15], [5.3, 0.9], [5.3, 0.35],
+        [-5.2, 0.4],
+        [-5.25, 1.3],
+        [-5.2, 2.4],
+        [-5.1, 3.0],
+        [4.9, 3.05],
+        [5.15, 2.85],
+        [5.25, 1.15],
+        [5.3, 0.9],
+        [5.3, 0.35],
     ],
     glass: &[1, 5],
     half_width: 1.25,
@@ -143,7 +193,10 @@ impl VehicleKind {
 
     /// Half of the length over bumpers, metres.
     pub(crate) fn half_length_m(self) -> f32 {
-        self.body().contour.iter().fold(0.0, |m, p| p[0].abs().max(m))
+        self.body()
+            .contour
+            .iter()
+            .fold(0.0, |m, p| p[0].abs().max(m))
     }
 }
 
@@ -227,14 +280,19 @@ fn paint_tone(kind: VehicleKind, draws: &mut Draws) -> Vec3 {
 /// Glass a little inside a panel's edges and a centimetre in front of it.
 fn pane(list: &mut PartList, corners: [Vec3; 4], inset: f32) {
     let middle = corners.iter().fold(Vec3::default(), |m, &c| m + c) * 0.25;
-    let normal = (corners[1] - corners[0]).cross(corners[3] - corners[0]).unit();
+    let normal = (corners[1] - corners[0])
+        .cross(corners[3] - corners[0])
+        .unit();
     for sign in [-0.012, 0.012] {
         let shifted = corners.map(|c| c.mix(middle, inset) + normal * sign);
         list.quad(shifted, Surface::Glass);
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "a slice of the body's side needs its two ends")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a slice of the body's side needs its two ends"
+)]
 fn flank(
     list: &mut PartList,
     on: &Stand,
@@ -285,7 +343,10 @@ fn side_windows(list: &mut PartList, on: &Stand, body: &Body, half: &impl Fn(f32
             for side in [-1.0, 1.0] {
                 let p = |x: f32, z: f32| on.at(x, side * (half(x, z) + 0.012), z);
                 let (t0, t1) = (top(x0).max(low), top(x1).max(low));
-                list.quad([p(x0, low), p(x1, low), p(x1, t1), p(x0, t0)], Surface::Glass);
+                list.quad(
+                    [p(x0, low), p(x1, low), p(x1, t1), p(x0, t0)],
+                    Surface::Glass,
+                );
             }
         }
     }
@@ -299,16 +360,29 @@ fn wheels(list: &mut PartList, on: &Stand, body: &Body) {
             let y = side * (body.half_width + 0.014);
             let arch = r * 1.2;
             let disc = |y: f32, r: f32, z: f32| {
-                [on.at(x - r, y, z - r), on.at(x + r, y, z - r), on.at(x + r, y, z + r), on.at(x - r, y, z + r)]
+                [
+                    on.at(x - r, y, z - r),
+                    on.at(x + r, y, z - r),
+                    on.at(x + r, y, z + r),
+                    on.at(x - r, y, z + r),
+                ]
             };
             list.face(disc(y, r, r), Surface::Wheel);
             // The arch: a black disc behind the wheel, cut by the ground.
-            list.face(disc(y - side * 0.004, arch, r * 1.1), Surface::Disc(vec3(0.01, 0.01, 0.01)));
+            list.face(
+                disc(y - side * 0.004, arch, r * 1.1),
+                Surface::Disc(vec3(0.01, 0.01, 0.01)),
+            );
             let inner = y - side * 0.22;
             for end in [-r * 0.8, r * 0.8] {
                 let x = x + end;
                 list.quad(
-                    [on.at(x, inner, 0.0), on.at(x, y - side * 0.02, 0.0), on.at(x, y - side * 0.02, r * 1.2), on.at(x, inner, r * 1.2)],
+                    [
+                        on.at(x, inner, 0.0),
+                        on.at(x, y - side * 0.02, 0.0),
+                        on.at(x, y - side * 0.02, r * 1.2),
+                        on.at(x, inner, r * 1.2),
+                    ],
                     tyre,
                 );
             }
@@ -319,10 +393,34 @@ fn wheels(list: &mut PartList, on: &Stand, body: &Body) {
     let (x0, x1) = (body.axles[0] - 0.3, body.axles[1] + 0.3);
     let w = body.half_width * 0.9;
     let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
-    list.quad([p(x0, -w, sill - 0.1), p(x0, w, sill - 0.1), p(x0, w, sill + 0.1), p(x0, -w, sill + 0.1)], dark);
-    list.quad([p(x1, -w, sill - 0.1), p(x1, w, sill - 0.1), p(x1, w, sill + 0.1), p(x1, -w, sill + 0.1)], dark);
+    list.quad(
+        [
+            p(x0, -w, sill - 0.1),
+            p(x0, w, sill - 0.1),
+            p(x0, w, sill + 0.1),
+            p(x0, -w, sill + 0.1),
+        ],
+        dark,
+    );
+    list.quad(
+        [
+            p(x1, -w, sill - 0.1),
+            p(x1, w, sill - 0.1),
+            p(x1, w, sill + 0.1),
+            p(x1, -w, sill + 0.1),
+        ],
+        dark,
+    );
     for y in [-w, w] {
-        list.quad([p(x0, y, sill - 0.12), p(x1, y, sill - 0.12), p(x1, y, sill), p(x0, y, sill)], dark);
+        list.quad(
+            [
+                p(x0, y, sill - 0.12),
+                p(x1, y, sill - 0.12),
+                p(x1, y, sill),
+                p(x0, y, sill),
+            ],
+            dark,
+        );
     }
 }
 
@@ -345,37 +443,84 @@ fn lamps(
     } else {
         vec3(0.12, 0.008, 0.008)
     };
-    let white = if lit { vec3(1.6, 1.5, 1.3) } else { vec3(0.3, 0.3, 0.31) };
-    let tall = if kind == VehicleKind::Hatchback || kind == VehicleKind::Estate { 0.30 } else { 0.16 };
+    let white = if lit {
+        vec3(1.6, 1.5, 1.3)
+    } else {
+        vec3(0.3, 0.3, 0.31)
+    };
+    let tall = if kind == VehicleKind::Hatchback || kind == VehicleKind::Estate {
+        0.30
+    } else {
+        0.16
+    };
     for side in [-1.0f32, 1.0] {
         let (y0, y1) = (side * (w - 0.24), side * w);
         let back = -length - 0.015;
         let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
         list.quad(
-            [p(back, y0, z), p(back, y1, z), p(back + 0.04, y1, z + tall), p(back + 0.04, y0, z + tall)],
+            [
+                p(back, y0, z),
+                p(back, y1, z),
+                p(back + 0.04, y1, z + tall),
+                p(back + 0.04, y0, z + tall),
+            ],
             Surface::Lamp(red),
         );
         let front = length + 0.015;
         let (y0, y1) = (side * (w - 0.36), side * (w - 0.02));
         let low = body.belt * 0.66;
         list.quad(
-            [p(front, y0, low), p(front - 0.06, y1, low), p(front - 0.12, y1, low + 0.16), p(front - 0.06, y0, low + 0.16)],
+            [
+                p(front, y0, low),
+                p(front - 0.06, y1, low),
+                p(front - 0.12, y1, low + 0.16),
+                p(front - 0.06, y0, low + 0.16),
+            ],
             Surface::Lamp(white),
         );
     }
     let grille = Surface::Matte(vec3(0.012, 0.012, 0.013));
     let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
     let front = length + 0.02;
-    list.quad([p(front, -0.4, 0.55), p(front, 0.4, 0.55), p(front - 0.03, 0.4, 0.68), p(front - 0.03, -0.4, 0.68)], grille);
-    list.quad([p(front, -0.5, 0.32), p(front, 0.5, 0.32), p(front, 0.5, 0.42), p(front, -0.5, 0.42)], grille);
     list.quad(
-        [p(-front, -body.half_width * 0.85, 0.36), p(-front, body.half_width * 0.85, 0.36), p(-front, body.half_width * 0.85, 0.46), p(-front, -body.half_width * 0.85, 0.46)],
+        [
+            p(front, -0.4, 0.55),
+            p(front, 0.4, 0.55),
+            p(front - 0.03, 0.4, 0.68),
+            p(front - 0.03, -0.4, 0.68),
+        ],
+        grille,
+    );
+    list.quad(
+        [
+            p(front, -0.5, 0.32),
+            p(front, 0.5, 0.32),
+            p(front, 0.5, 0.42),
+            p(front, -0.5, 0.42),
+        ],
+        grille,
+    );
+    list.quad(
+        [
+            p(-front, -body.half_width * 0.85, 0.36),
+            p(-front, body.half_width * 0.85, 0.36),
+            p(-front, body.half_width * 0.85, 0.46),
+            p(-front, -body.half_width * 0.85, 0.46),
+        ],
         Surface::Matte(vec3(0.02, 0.02, 0.02)),
     );
     // British plates: yellow behind, white in front.
     let rear_plate_z = draws.between(0.5, 0.75);
     let plate = |list: &mut PartList, x: f32, z: f32, tone: Vec3| {
-        list.quad([p(x, -0.26, z), p(x, 0.26, z), p(x, 0.26, z + 0.11), p(x, -0.26, z + 0.11)], Surface::Plate(tone));
+        list.quad(
+            [
+                p(x, -0.26, z),
+                p(x, 0.26, z),
+                p(x, 0.26, z + 0.11),
+                p(x, -0.26, z + 0.11),
+            ],
+            Surface::Plate(tone),
+        );
     };
     plate(list, -front - 0.01, rear_plate_z, vec3(0.48, 0.35, 0.02));
     plate(list, front + 0.01, 0.43, vec3(0.55, 0.55, 0.53));

@@ -8,6 +8,7 @@ pub mod bilinear;
 pub mod cdr;
 pub mod decode;
 pub mod error;
+pub mod eval;
 pub mod image;
 pub mod labels;
 pub mod msg;

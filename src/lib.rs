@@ -17,6 +17,7 @@ pub mod ops;
 pub mod overlay;
 pub mod preprocess;
 pub mod segmenter;
+pub mod weights_path;
 
 pub use error::{Error, Result};
 pub use image::{ImageView, PixelFormat};

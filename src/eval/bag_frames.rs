@@ -121,7 +121,9 @@ impl<'a> BagFrames<'a> {
         let mut left_out = BTreeMap::new();
         let mut complete = 0;
         for image in &selected {
-            let has_mask = mask_stamps.as_ref().is_none_or(|masks| masks.contains(image));
+            let has_mask = mask_stamps
+                .as_ref()
+                .is_none_or(|masks| masks.contains(image));
             match matched.get(image) {
                 None => {
                     left_out.insert(*image, Missing::Label);
@@ -187,9 +189,8 @@ impl<'a> BagFrames<'a> {
     }
 
     fn step(&mut self, message: Vec<u8>) -> Option<Result<Step, EvalError>> {
-        let skipped = |frame: String, reason, why: String| {
-            Some(Ok(Step::Skipped { frame, reason, why }))
-        };
+        let skipped =
+            |frame: String, reason, why: String| Some(Ok(Step::Skipped { frame, reason, why }));
         let Some(header) = header_of(&message) else {
             let why = "the image message is torn".to_owned();
             return skipped("without a stamp".to_owned(), "torn_message", why);
@@ -212,14 +213,13 @@ impl<'a> BagFrames<'a> {
             Ok(picture) => picture,
             Err(error) => return skipped(name, reason_from_error(&error), error.to_string()),
         };
-        let [truth, recorded] = [(&mut self.labels, label_stamp), (&mut self.masks, stamp)].map(
-            |(source, stamp)| {
+        let [truth, recorded] =
+            [(&mut self.labels, label_stamp), (&mut self.masks, stamp)].map(|(source, stamp)| {
                 let (topic, type_name) = source.as_mut()?;
                 let message = topic.take(stamp)?.data;
                 let label = LabelImage::from_message(type_name, &message, MAX_PIXELS);
                 Some(label.map_err(|source| EvalError::label(&name, source)))
-            },
-        );
+            });
         let (truth, recorded) = match (truth.transpose(), recorded.transpose()) {
             (Ok(truth), Ok(recorded)) => (truth, recorded),
             (Err(error), _) | (_, Err(error)) => return Some(Err(error)),

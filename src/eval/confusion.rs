@@ -12,7 +12,9 @@ pub enum LabelProblem {
         image: [usize; 2],
     },
     /// An id is neither a class nor the ignored one.
-    #[error("the label holds id {id}, which is neither a class (0 to {last}) nor ignore_id {ignore_id}")]
+    #[error(
+        "the label holds id {id}, which is neither a class (0 to {last}) nor ignore_id {ignore_id}"
+    )]
     Id {
         /// The id.
         id: u8,
@@ -58,7 +60,11 @@ impl Confusion {
                 **pixels > 0 && (truth >= self.classes || *predicted >= self.classes)
             });
             if let Some((predicted, _)) = unknown {
-                let id = if truth >= self.classes { truth } else { predicted };
+                let id = if truth >= self.classes {
+                    truth
+                } else {
+                    predicted
+                };
                 return Err(LabelProblem::Id {
                     id: id as u8,
                     last: self.classes.saturating_sub(1),

@@ -130,7 +130,10 @@ mod tests {
             let label = LabelImage::from_png(&file, 6)?;
             assert_eq!((label.width, label.height), (3, 2));
             assert_eq!(label.ids, [0, 1, 2, 9, 10, 11]);
-            assert!(matches!(LabelImage::from_png(&file, 5), Err(LabelError::Size(_))));
+            assert!(matches!(
+                LabelImage::from_png(&file, 5),
+                Err(LabelError::Size(_))
+            ));
             assert!(LabelImage::from_png(&file[..file.len() / 2], 6).is_err());
         }
         Ok(())
@@ -145,7 +148,10 @@ mod tests {
         ] {
             let file = png(colour, depth, &vec![0; bytes])?;
             let error = LabelImage::from_png(&file, 6);
-            assert!(matches!(error, Err(LabelError::PngPixels { .. })), "{error:?}");
+            assert!(
+                matches!(error, Err(LabelError::PngPixels { .. })),
+                "{error:?}"
+            );
         }
         Ok(())
     }

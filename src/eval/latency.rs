@@ -68,7 +68,11 @@ pub fn latencies_from_csv(path: &Path) -> Result<Vec<LatencySample>, EvalError> 
                 .and_then(|(stamp_ns, latency_ms)| {
                     Some(LatencySample {
                         stamp_ns: stamp_ns.trim().parse().ok()?,
-                        latency_ms: latency_ms.trim().parse().ok().filter(|ms: &f64| ms.is_finite())?,
+                        latency_ms: latency_ms
+                            .trim()
+                            .parse()
+                            .ok()
+                            .filter(|ms: &f64| ms.is_finite())?,
                     })
                 })
                 .ok_or_else(|| error(number, "nanoseconds, a comma and milliseconds"))
@@ -100,11 +104,22 @@ mod tests {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(&file, "stamp_ns,latency_ms\r\n5,1.5\r\n-6,20\n\n")?;
         let samples = latencies_from_csv(file.path())?;
-        assert_eq!((samples.len(), samples[1].stamp_ns, samples[1].latency_ms), (2, -6, 20.0));
-        for (text, line) in [("5,1.5\n", "line 1"), ("stamp_ns,latency_ms\n5,1\n5;2\n", "line 3")] {
+        assert_eq!(
+            (samples.len(), samples[1].stamp_ns, samples[1].latency_ms),
+            (2, -6, 20.0)
+        );
+        for (text, line) in [
+            ("5,1.5\n", "line 1"),
+            ("stamp_ns,latency_ms\n5,1\n5;2\n", "line 3"),
+        ] {
             std::fs::write(&file, text)?;
-            let error = latencies_from_csv(file.path()).err().map(|error| error.to_string());
-            assert!(error.as_ref().is_some_and(|text| text.contains(line)), "{error:?}");
+            let error = latencies_from_csv(file.path())
+                .err()
+                .map(|error| error.to_string());
+            assert!(
+                error.as_ref().is_some_and(|text| text.contains(line)),
+                "{error:?}"
+            );
         }
         Ok(())
     }

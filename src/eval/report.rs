@@ -74,7 +74,11 @@ impl ReportFrame {
                 height,
                 ids: ids.ids.clone(),
             };
-            data_uri(width, height, overlay_from_mask(&view, &mask, classes, OVERLAY_ALPHA))
+            data_uri(
+                width,
+                height,
+                overlay_from_mask(&view, &mask, classes, OVERLAY_ALPHA),
+            )
         };
         let image = view.to_rgb8().as_flattened().to_vec();
         Ok(Self {
@@ -97,7 +101,12 @@ fn data_uri(width: usize, height: usize, rgb: Vec<u8>) -> Result<String> {
     }
     let mut jpeg = Cursor::new(Vec::new());
     JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY)
-        .encode(&image, image.width(), image.height(), ExtendedColorType::Rgb8)
+        .encode(
+            &image,
+            image.width(),
+            image.height(),
+            ExtendedColorType::Rgb8,
+        )
         .map_err(|source| crate::decode::DecodeError::Broken { source })?;
     Ok(format!("data:image/jpeg;base64,{}", base64(jpeg.get_ref())))
 }
@@ -129,7 +138,13 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        let pairs = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        let pairs = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ];
         for (plain, encoded) in pairs {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }

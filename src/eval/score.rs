@@ -99,8 +99,14 @@ mod tests {
         let mask = image(2, &[0, 0, 1, 1]);
         // The same number of pixels, turned.
         let error = score.add("5.25", Some(&image(4, &[0, 0, 1, 1])), &mask);
-        let text = error.err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(text.contains("5.25") && text.contains("4x1") && text.contains("2x2"), "{text}");
+        let text = error
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(
+            text.contains("5.25") && text.contains("4x1") && text.contains("2x2"),
+            "{text}"
+        );
         assert_eq!((score.frames, score.confusion.miou()), (0, None));
         let own = score.add("5.5", Some(&image(2, &[0, 2, 1, 0])), &mask)?;
         assert_eq!(own, score.confusion);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bag::{BagError, BagMessage, Bag, Messages};
+use crate::bag::{Bag, BagError, BagMessage, Messages};
 use crate::cdr::CdrReader;
 use crate::msg::{Header, Stamp};
 
@@ -122,7 +122,10 @@ mod tests {
 
     #[test]
     fn a_tolerance_pairs_each_label_with_its_nearest_image_alone() {
-        assert_eq!(pairs(&[0, 33, 66, 100], &[2, 70], Some(20)), [(0, 2), (66, 70)]);
+        assert_eq!(
+            pairs(&[0, 33, 66, 100], &[2, 70], Some(20)),
+            [(0, 2), (66, 70)]
+        );
         assert_eq!(pairs(&[0, 33], &[16], Some(20)), [(0, 16)]);
         assert_eq!(pairs(&[0, 33], &[16], Some(15)), []);
         assert_eq!(pairs(&[0], &[], Some(15)), []);

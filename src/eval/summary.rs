@@ -58,7 +58,12 @@ impl Summary {
                 .map(|(reason, count)| ((*reason).to_owned(), *count))
                 .collect(),
             miou: score.confusion.miou(),
-            iou: classes.names.iter().cloned().zip(score.confusion.iou()).collect(),
+            iou: classes
+                .names
+                .iter()
+                .cloned()
+                .zip(score.confusion.iou())
+                .collect(),
             pixel_accuracy: score.confusion.pixel_accuracy(),
             latency_ms: LatencySummary::from_ms(score.latencies.iter().map(|one| one.latency_ms)),
             device: run.device,
@@ -105,11 +110,24 @@ mod tests {
         score.skip("no_label", 3);
         let json = Summary::new(&score, &classes, &RunFacts::default()).to_json();
         let value: serde_json::Value = serde_json::from_str(&json)?;
-        let mut keys: Vec<_> = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        let mut keys: Vec<_> = value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str())
+            .collect();
         keys.sort_unstable();
         let mut promised = [
-            "frames", "skipped", "miou", "iou", "pixel_accuracy", "latency_ms", "device", "dtype",
-            "network_size", "weights_sha256",
+            "frames",
+            "skipped",
+            "miou",
+            "iou",
+            "pixel_accuracy",
+            "latency_ms",
+            "device",
+            "dtype",
+            "network_size",
+            "weights_sha256",
         ];
         promised.sort_unstable();
         assert_eq!(keys, promised);

@@ -62,13 +62,21 @@ fn fraction(value: Option<f64>) -> String {
 
 fn bar(share: f64) -> String {
     let eighths = (share.clamp(0.0, 1.0) * (8 * BAR_CELLS) as f64).round() as usize;
-    let part = (eighths % 8).checked_sub(1).and_then(|part| EIGHTHS.get(part));
-    "█".repeat(eighths / 8).chars().chain(part.copied()).collect()
+    let part = (eighths % 8)
+        .checked_sub(1)
+        .and_then(|part| EIGHTHS.get(part));
+    "█"
+        .repeat(eighths / 8)
+        .chars()
+        .chain(part.copied())
+        .collect()
 }
 
 fn skipped(summary: &Summary) -> String {
     let reasons = summary.skipped.iter();
-    let texts: Vec<String> = reasons.map(|(reason, count)| format!("{count} {reason}")).collect();
+    let texts: Vec<String> = reasons
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     texts.join(", ")
 }
 
@@ -82,7 +90,9 @@ fn latency(summary: &Summary) -> String {
 }
 
 fn device(summary: &Summary) -> String {
-    let size = summary.network_size.map(|[height, width]| format!("network {height}x{width}"));
+    let size = summary
+        .network_size
+        .map(|[height, width]| format!("network {height}x{width}"));
     let parts = [summary.device.clone(), summary.dtype.clone(), size];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     parts.join(", ")

@@ -46,8 +46,14 @@ fn cards(report: &Report<'_>) -> String {
     let cards = [
         (fraction(summary.miou), "mIoU"),
         (fraction(summary.pixel_accuracy), "pixel accuracy"),
-        (latency.map(|ms| format!("{} ms", tidy(ms.p50))), "median latency"),
-        (latency.map(|ms| format!("{} ms", tidy(ms.p95))), "95th percentile"),
+        (
+            latency.map(|ms| format!("{} ms", tidy(ms.p50))),
+            "median latency",
+        ),
+        (
+            latency.map(|ms| format!("{} ms", tidy(ms.p95))),
+            "95th percentile",
+        ),
         (Some(summary.frames.to_string()), "frames"),
         (Some(skipped.to_string()), "skipped"),
     ];
@@ -70,9 +76,15 @@ fn bars(report: &Report<'_>) -> String {
                 let colour = colour(report, class);
                 let width = 100.0 * iou;
                 let style = format!("width:{width:.1}%;background:{colour}");
-                (format!("{iou:.3}"), format!("<div class=\"bar\" style=\"{style}\"></div>"))
+                (
+                    format!("{iou:.3}"),
+                    format!("<div class=\"bar\" style=\"{style}\"></div>"),
+                )
             }
-            None => ("–".to_owned(), "<p>in neither truth nor masks</p>".to_owned()),
+            None => (
+                "–".to_owned(),
+                "<p>in neither truth nor masks</p>".to_owned(),
+            ),
         };
         // Writing to a String cannot fail.
         let _ = write!(
@@ -141,7 +153,10 @@ fn frames(report: &Report<'_>) -> String {
 
 fn figure(frame: &ReportFrame) -> String {
     let name = escaped(&frame.name);
-    let score = frame.miou.map(|miou| format!(" · mIoU {miou:.3}")).unwrap_or_default();
+    let score = frame
+        .miou
+        .map(|miou| format!(" · mIoU {miou:.3}"))
+        .unwrap_or_default();
     let pictures: String = [
         ("image", Some(&frame.image)),
         ("mask", Some(&frame.mask)),
@@ -151,12 +166,16 @@ fn figure(frame: &ReportFrame) -> String {
     .filter_map(|(what, uri)| Some((what, uri?)))
     .map(|(what, uri)| format!("<label><img alt=\"{what} of {name}\" src=\"{uri}\">{what}</label>"))
     .collect();
-    format!("<figure class=\"frame\"><figcaption>{name}{score}</figcaption><div>{pictures}</div></figure>")
+    format!(
+        "<figure class=\"frame\"><figcaption>{name}{score}</figcaption><div>{pictures}</div></figure>"
+    )
 }
 
 fn facts(report: &Report<'_>) -> String {
     let summary = report.summary;
-    let size = summary.network_size.map(|[height, width]| format!("{height} x {width} (h x w)"));
+    let size = summary
+        .network_size
+        .map(|[height, width]| format!("{height} x {width} (h x w)"));
     let latency = summary.latency_ms.map(|ms| {
         let [p50, p95, p99, max] = [ms.p50, ms.p95, ms.p99, ms.max].map(tidy);
         format!("p50 {p50}, p95 {p95}, p99 {p99}, max {max} ms")
@@ -167,7 +186,10 @@ fn facts(report: &Report<'_>) -> String {
         ("network size", size),
         ("latency", latency),
         ("weights (SHA-256)", Some(summary.weights_sha256.clone())),
-        ("program", Some(concat!("ecmnet_ros ", env!("CARGO_PKG_VERSION")).to_owned())),
+        (
+            "program",
+            Some(concat!("ecmnet_ros ", env!("CARGO_PKG_VERSION")).to_owned()),
+        ),
     ];
     for (reason, count) in &summary.skipped {
         rows.push(("skipped", Some(format!("{count} × {reason}"))));
@@ -181,11 +203,19 @@ fn facts(report: &Report<'_>) -> String {
 }
 
 fn swatch(report: &Report<'_>, class: usize) -> String {
-    format!("<i class=\"swatch\" style=\"background:{}\"></i>", colour(report, class))
+    format!(
+        "<i class=\"swatch\" style=\"background:{}\"></i>",
+        colour(report, class)
+    )
 }
 
 fn colour(report: &Report<'_>, class: usize) -> String {
-    let [r, g, b] = report.classes.palette.get(class).copied().unwrap_or_default();
+    let [r, g, b] = report
+        .classes
+        .palette
+        .get(class)
+        .copied()
+        .unwrap_or_default();
     format!("rgb({r} {g} {b})")
 }
 

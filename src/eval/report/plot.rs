@@ -17,8 +17,16 @@ pub(super) fn latency_plot(samples: &[LatencySample]) -> String {
     let Some(summary) = LatencySummary::from_ms(samples.iter().map(|one| one.latency_ms)) else {
         return String::new();
     };
-    let start_ns = samples.iter().map(|one| one.stamp_ns).min().unwrap_or_default();
-    let end_ns = samples.iter().map(|one| one.stamp_ns).max().unwrap_or_default();
+    let start_ns = samples
+        .iter()
+        .map(|one| one.stamp_ns)
+        .min()
+        .unwrap_or_default();
+    let end_ns = samples
+        .iter()
+        .map(|one| one.stamp_ns)
+        .max()
+        .unwrap_or_default();
     let seconds = (end_ns.saturating_sub(start_ns)) as f64 / 1e9;
     let step_ms = round_step(summary.max / 4.0);
     let top_ms = step_ms * (summary.max / step_ms).ceil().max(1.0);
@@ -56,7 +64,10 @@ pub(super) fn latency_plot(samples: &[LatencySample]) -> String {
         );
     }
     for sample in samples {
-        let (x, y) = (x_of(sample.stamp_ns), y_of(sample.latency_ms.clamp(0.0, top_ms)));
+        let (x, y) = (
+            x_of(sample.stamp_ns),
+            y_of(sample.latency_ms.clamp(0.0, top_ms)),
+        );
         let _ = write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.2\"/>");
     }
     // Labels of percentiles that lie close together would cover one another.
@@ -105,7 +116,13 @@ mod tests {
 
     #[test]
     fn steps_are_round_and_never_too_small() {
-        for (value, step) in [(0.9, 1.0), (1.1, 2.0), (21.0, 50.0), (60.0, 100.0), (0.03, 0.05)] {
+        for (value, step) in [
+            (0.9, 1.0),
+            (1.1, 2.0),
+            (21.0, 50.0),
+            (60.0, 100.0),
+            (0.03, 0.05),
+        ] {
             assert!((round_step(value) - step).abs() < 1e-9, "{value}");
         }
         assert!(round_step(0.0) > 0.0);

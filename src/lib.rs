@@ -8,6 +8,7 @@ pub mod bilinear;
 pub mod cdr;
 pub mod decode;
 pub mod error;
+pub mod eval;
 pub mod image;
 pub mod labels;
 pub mod msg;
@@ -16,6 +17,7 @@ pub mod ops;
 pub mod overlay;
 pub mod preprocess;
 pub mod segmenter;
+pub mod weights_path;
 pub mod world;
 
 pub use error::{Error, Result};

@@ -146,7 +146,9 @@ def main() -> int:
     """Collect until standard input closes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bag", type=Path, required=True)
-    parser.add_argument("--labels-topic", default="", help="the labels in the bag, if there are any")
+    parser.add_argument(
+        "--labels-topic", default="", help="the labels in the bag, if there are any"
+    )
     parser.add_argument("--node", required=True, help="the node's fully qualified name")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -11,7 +11,7 @@ use ecmnet_ros::segmenter::{NetworkSize, StageTimes};
 use serde::Serialize;
 
 use crate::network::NetworkArguments;
-use crate::output::write_whole;
+use crate::output::{print, write_whole};
 use crate::progress;
 
 /// Frames before the measured ones: pages are touched, clocks are up.
@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         weights_sha256: segmenter.weights_sha256().to_owned(),
         version: crate::VERSION,
     };
-    print(&measured);
+    print(&table(&measured))?;
     if let Some(path) = &arguments.json {
         let json = serde_json::to_string_pretty(&measured)? + "\n";
         write_whole(path, json.as_bytes())?;
@@ -130,26 +130,34 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn print(measured: &Measured) {
+fn table(measured: &Measured) -> String {
     let Measured {
         size: [height, width],
         network_size: [rows, columns],
         ..
     } = measured;
-    println!(
-        "image {height}x{width}, network {rows}x{columns}, {}, {}, {} frames, ready in {:.0} ms",
-        measured.device, measured.dtype, measured.frames, measured.startup_ms
+    let mut table = format!(
+        "image {height}x{width}, network {rows}x{columns}, {}, {}, {} frames, ready in {:.0} ms\n\
+         {:12}{:>10}{:>10}{:>10}\n",
+        measured.device,
+        measured.dtype,
+        measured.frames,
+        measured.startup_ms,
+        "ms",
+        "p50",
+        "p95",
+        "p99"
     );
-    println!("{:12}{:>10}{:>10}{:>10}", "ms", "p50", "p95", "p99");
     let stages = &measured.stages_ms;
-    for (name, ms) in [
+    for (name, Percentiles { p50, p95, p99 }) in [
         ("preprocess", stages.preprocess),
         ("network", stages.network),
         ("labels", stages.labels),
         ("in all", measured.latency_ms),
     ] {
-        println!("{name:12}{:>10.2}{:>10.2}{:>10.2}", ms.p50, ms.p95, ms.p99);
+        table += &format!("{name:12}{p50:>10.2}{p95:>10.2}{p99:>10.2}\n");
     }
+    table
 }
 
 fn percentiles(values_ms: impl IntoIterator<Item = f64>) -> Result<Percentiles> {

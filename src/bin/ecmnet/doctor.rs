@@ -8,7 +8,7 @@ use clap::Args;
 use ecmnet_ros::segmenter::NetworkSize;
 
 use crate::network::NetworkArguments;
-use crate::output::sentence;
+use crate::output::{print, sentence};
 
 /// Receive buffer that lets a few raw camera images wait: what Fast DDS's documentation asks for.
 const GOOD_RMEM_MAX_BYTES: u64 = 4 << 20;
@@ -38,6 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("buffers", buffers()),
     ];
     let mut bad = 0;
+    let mut lines = String::new();
     for (name, finding) in &findings {
         let (mark, text) = match finding {
             Finding::Good(text) => ("ok  ", text),
@@ -47,8 +48,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 ("FAIL", text)
             }
         };
-        println!("{mark}  {name:10}{text}");
+        lines += &format!("{mark}  {name:10}{text}\n");
     }
+    print(&lines)?;
     if bad > 0 {
         bail!("{bad} of {} checks failed", findings.len());
     }

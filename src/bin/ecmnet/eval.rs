@@ -15,7 +15,7 @@ use ecmnet_ros::network::Weights;
 use ecmnet_ros::segmenter::{NetworkSize, Segmenter};
 
 use crate::network::NetworkArguments;
-use crate::output::write_whole;
+use crate::output::{print, write_whole};
 use crate::progress;
 
 /// Frames that the report shows, besides the one that scores worst.
@@ -151,8 +151,10 @@ fn score_frames(
 /// Where masks come from.
 enum Masks {
     Network(Box<Segmenter>),
-    /// Recorded ones; the file says what their ids mean.
-    Recorded(Weights),
+    /// Recorded ones; the weights file of this hash says what their ids mean.
+    Recorded {
+        weights_sha256: String,
+    },
 }
 
 /// An evaluation under way.
@@ -172,7 +174,8 @@ impl Evaluation {
         let (masks, classes) = if arguments.masks.is_some() {
             let weights = Weights::load(&arguments.network.weights()?)?;
             let classes = weights.metadata().class_table();
-            (Masks::Recorded(weights), classes)
+            let weights_sha256 = weights.sha256().to_owned();
+            (Masks::Recorded { weights_sha256 }, classes)
         } else {
             let segmenter = arguments.network.segmenter(NetworkSize::Train)?;
             let classes = segmenter.classes().clone();
@@ -206,7 +209,7 @@ impl Evaluation {
     fn mask_of(&mut self, frame: &Frame) -> Result<LabelImage> {
         let view = frame.picture.view()?;
         match &self.masks {
-            Masks::Recorded(_) => {
+            Masks::Recorded { .. } => {
                 let mask = frame.recorded.clone();
                 let mask = mask.with_context(|| format!("frame {} has no mask", frame.name))?;
                 if [mask.width, mask.height] != [view.width(), view.height()] {
@@ -259,7 +262,7 @@ impl Evaluation {
             self.score.latencies = latencies_from_csv(path)?;
         }
         let summary = Summary::new(&self.score, &self.classes, &self.run_facts());
-        print!("{}", table_from_summary(&summary, &self.score.confusion));
+        print(&table_from_summary(&summary, &self.score.confusion))?;
         if let Some(path) = &arguments.json {
             write_whole(path, summary.to_json().as_bytes())?;
         }
@@ -290,8 +293,8 @@ impl Evaluation {
 
     fn run_facts(&self) -> RunFacts {
         match &self.masks {
-            Masks::Recorded(weights) => RunFacts {
-                weights_sha256: weights.sha256().to_owned(),
+            Masks::Recorded { weights_sha256 } => RunFacts {
+                weights_sha256: weights_sha256.clone(),
                 ..RunFacts::default()
             },
             Masks::Network(segmenter) => RunFacts {

@@ -8,6 +8,8 @@ use candle_core::Device;
 use clap::Args;
 use ecmnet_ros::network::{ECMNet, Weights};
 
+use crate::output::print;
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Weights file (safetensors)
@@ -47,10 +49,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("mIoU", format!("{} on {}", metadata.miou, metadata.miou_on)),
         ("ignore id", metadata.ignore_id.to_string()),
     ];
-    for (name, value) in facts {
-        println!("{name:12}{value}");
-    }
-    println!("\n id  class");
+    let mut text: String = facts
+        .iter()
+        .map(|(name, value)| format!("{name:12}{value}\n"))
+        .collect();
+    text += "\n id  class\n";
     let classes = metadata.class_table();
     let colours = std::io::stdout().is_terminal();
     for (id, name) in classes.names.iter().enumerate() {
@@ -62,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         };
         let drivable = classes.drivable.get(id) == Some(&true);
         let drivable = if drivable { "  (drivable)" } else { "" };
-        println!("{id:3}  {swatch}{name}{drivable}");
+        text += &format!("{id:3}  {swatch}{name}{drivable}\n");
     }
-    Ok(())
+    print(&text)
 }

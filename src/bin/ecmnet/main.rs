@@ -29,7 +29,7 @@ enum Command {
     /// Segment images: DIR/<name>_labels.png (8-bit class ids) and DIR/<name>_overlay.png
     Segment(segment::Arguments),
     /// Score masks against the labels of a rosbag2 bag or of a list of files
-    Eval(eval::Arguments),
+    Eval(Box<eval::Arguments>),
     /// Measure the time from an image on the host to its mask on the host
     Bench(bench::Arguments),
     /// Say what is in a weights file

@@ -1,10 +1,22 @@
-//! What the commands write: files that are whole or not there, and errors as one sentence.
+//! What the commands write: results, files that are whole or not there, errors as one sentence.
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+
+/// Writes results to standard output; a reader that has gone away (`ecmnet ... | head`) is no error.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("standard output cannot be written")
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Writes a file beside its place and moves it there, so that no reader sees half of it; makes
 /// its folder where that is missing.

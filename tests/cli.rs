@@ -1,0 +1,14 @@
+//! The program `ecmnet`, run as a user runs it.
+
+#[path = "cli/bad_weights.rs"]
+mod bad_weights;
+#[path = "cli/eval.rs"]
+mod eval;
+#[path = "cli/inspect.rs"]
+mod inspect;
+#[path = "cli/program.rs"]
+mod program;
+#[path = "parity/seeded.rs"]
+mod seeded;
+#[path = "cli/segment.rs"]
+mod segment;

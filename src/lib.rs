@@ -15,6 +15,8 @@ pub mod network;
 pub mod ops;
 pub mod overlay;
 pub mod preprocess;
+#[cfg(feature = "ros")]
+pub mod ros;
 pub mod segmenter;
 
 pub use error::{Error, Result};

@@ -16,6 +16,8 @@ pub mod network;
 pub mod ops;
 pub mod overlay;
 pub mod preprocess;
+#[cfg(feature = "ros")]
+pub mod ros;
 pub mod segmenter;
 pub mod weights_path;
 pub mod world;

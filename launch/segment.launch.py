@@ -1,0 +1,80 @@
+"""One camera, one ecmnet_node.
+
+    ros2 launch ecmnet_ros segment.launch.py camera:=/front/image_raw
+
+Parameters come from, each over the one before: the shipped weights, `params_file`, the other
+arguments where they are given.
+"""
+
+import os
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+# The checkout and the installed share folder have launch/, config/ and models/ side by side.
+SHARE = Path(__file__).resolve().parent.parent
+
+ARGUMENTS = {
+    "camera": ("image", "Topic of the images, Image or CompressedImage"),
+    "weights": ("", "Weights file; without it params_file's, else the CamVid weights"),
+    "device": ("", "auto, cpu, cuda or cuda:N; without it params_file's, else auto"),
+    "params_file": (str(SHARE / "config" / "ecmnet.param.yaml"), "Parameter file"),
+    "use_sim_time": ("", "true or false: whether time comes from /clock"),
+    "respawn": ("true", "Whether the node is started again when it ends by a fault"),
+    "name": ("ecmnet", "Name of the node"),
+    "namespace": ("", "Namespace of the node"),
+    "log_level": ("info", "Least severity that is logged"),
+}
+
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments, the Fast DDS profile unless the user has one, the node."""
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, *dds_profile(), OpaqueFunction(function=node)])
+
+
+def dds_profile() -> list[SetEnvironmentVariable]:
+    """The profile for big images, unless the user has set one."""
+    if any(os.environ.get(name) for name in PROFILE_VARIABLES):
+        return []
+    profile = str(SHARE / "config" / "fastdds_large_images.xml")
+    return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
+
+
+def node(context: LaunchContext) -> list[Node]:
+    """The node, with the parameters that the arguments give."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    parameters: list = [{"weights": str(SHARE / "models" / "ecmnet_camvid.safetensors")}]
+    parameters.append(given["params_file"])
+    parameters += [{name: given[name]} for name in ("weights", "device") if given[name]]
+    if given["use_sim_time"]:
+        parameters.append({"use_sim_time": truth(given["use_sim_time"])})
+    return [
+        Node(
+            package="ecmnet_ros",
+            executable="ecmnet_node",
+            name=given["name"],
+            namespace=given["namespace"],
+            parameters=parameters,
+            remappings=[("image", given["camera"])],
+            arguments=["--ros-args", "--log-level", given["log_level"]],
+            output="screen",
+            respawn=truth(given["respawn"]),
+            respawn_delay=1.0,
+        )
+    ]
+
+
+def truth(text: str) -> bool:
+    """The value of a true-or-false argument."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"'{text}' is neither true nor false")
+    return text.lower() == "true"

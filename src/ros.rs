@@ -1,0 +1,28 @@
+//! The ROS 2 node: wiring only. Message contents cross into the rest of the library as plain
+//! structs of [`crate::msg`]; no r2r type leaves this module.
+//!
+//! Three threads: the spin thread alone talks to r2r and puts images into a one-slot cell; the
+//! inference thread takes the newest, runs the network and publishes; the main thread waits for
+//! signals and publishes diagnostics.
+
+mod arguments;
+mod clock;
+mod context;
+mod diagnostics;
+mod error;
+mod inference;
+mod intake;
+mod latest;
+mod ledger;
+mod log;
+mod node;
+mod outputs;
+mod param_services;
+pub mod params;
+mod resolve;
+mod shared;
+mod spin;
+
+pub use arguments::RosArguments;
+pub use error::NodeError;
+pub use node::run;

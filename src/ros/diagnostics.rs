@@ -1,0 +1,264 @@
+//! The node's state in one `diagnostic_msgs/DiagnosticStatus`: a level, a sentence, the figures.
+
+use std::time::Duration;
+
+use r2r::diagnostic_msgs::msg::{DiagnosticStatus, KeyValue};
+
+use super::ledger::{Account, Percentiles, WINDOW};
+
+/// A camera that is silent for longer counts as stopped.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How bad things are; the values are those of `diagnostic_msgs/DiagnosticStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// All is as it should be.
+    Ok = 0,
+    /// Something is odd, and masks still come.
+    Warn = 1,
+    /// No masks come though images do.
+    Error = 2,
+    /// Images have stopped coming.
+    Stale = 3,
+}
+
+/// What does not change while the node runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    /// The node's fully qualified name.
+    pub node: String,
+    /// Process and host, which tell two nodes of one name apart.
+    pub hardware_id: String,
+    /// Version and commit.
+    pub build: String,
+    /// Where the network runs, and why `auto` took no GPU.
+    pub device: String,
+    /// The number type that it computes in.
+    pub dtype: String,
+    /// SHA-256 of the weights file.
+    pub weights_sha256: String,
+    /// Licence of the weights.
+    pub weights_licence: String,
+}
+
+/// What the graph looks like around the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Surroundings {
+    /// The image topic and how it is subscribed.
+    pub intake: String,
+    /// Publishers on the image topic.
+    pub publishers: usize,
+    /// Other nodes of this node's name.
+    pub namesakes: usize,
+}
+
+/// Returns the status: `dropped` frames gave way to newer ones, `subscribers` read the outputs.
+pub(super) fn status(
+    identity: &Identity,
+    surroundings: &Surroundings,
+    account: &Account,
+    dropped: u64,
+    subscribers: usize,
+) -> DiagnosticStatus {
+    let (level, message) = verdict(identity, surroundings, account, subscribers);
+    let mut values = vec![
+        pair("rate_hz", format!("{:.2}", account.rate_hz)),
+        pair("received", account.received),
+        pair("segmented", account.segmented),
+        pair("dropped", dropped),
+        pair("unwatched", account.unwatched),
+        pair("rejected", account.rejected.values().sum::<u64>()),
+    ];
+    for (reason, count) in &account.rejected {
+        values.push(pair(&format!("rejected.{reason}"), count));
+    }
+    values.extend(latencies(
+        "stamp_to_publish_ms",
+        account.stamp_to_publish_ms,
+    ));
+    values.extend(latencies(
+        "receipt_to_publish_ms",
+        account.receipt_to_publish_ms,
+    ));
+    let size = account
+        .image_size
+        .map(|[width, height]| format!("{width}x{height}"));
+    values.extend([
+        pair("image", &surroundings.intake),
+        pair("image_size", size.unwrap_or_else(none)),
+        pair("image_publishers", surroundings.publishers),
+        pair("subscribers", subscribers),
+        pair("device", &identity.device),
+        pair("dtype", &identity.dtype),
+        pair("weights_sha256", &identity.weights_sha256),
+        pair("weights_licence", &identity.weights_licence),
+        pair("build", &identity.build),
+    ]);
+    let namesake = if surroundings.namesakes > 0 {
+        format!(" ({})", identity.hardware_id)
+    } else {
+        String::new()
+    };
+    DiagnosticStatus {
+        level: level as u8,
+        name: format!("{}: segmentation{namesake}", identity.node),
+        message,
+        hardware_id: identity.hardware_id.clone(),
+        values,
+    }
+}
+
+fn verdict(
+    identity: &Identity,
+    surroundings: &Surroundings,
+    account: &Account,
+    subscribers: usize,
+) -> (Level, String) {
+    let Surroundings {
+        intake,
+        publishers,
+        namesakes,
+    } = surroundings;
+    if *namesakes > 0 {
+        let others = if *namesakes == 1 {
+            "another node is".to_owned()
+        } else {
+            format!("{namesakes} other nodes are")
+        };
+        let message = format!("{others} named {}: rename one", identity.node);
+        return (Level::Warn, message);
+    }
+    if subscribers == 0 {
+        return (Level::Ok, "idle: nobody subscribes to an output".into());
+    }
+    match account.since_received {
+        None => {
+            let message = format!("no image yet on {intake} ({publishers} publishers)");
+            return (Level::Warn, message);
+        }
+        Some(silence) if silence > SILENCE => {
+            let seconds = silence.as_secs_f64();
+            let message =
+                format!("no image for {seconds:.0} s on {intake} ({publishers} publishers)");
+            return (Level::Stale, message);
+        }
+        Some(_) => {}
+    }
+    let rejections = account.recent_rejections.len();
+    let seconds = WINDOW.as_secs();
+    match (account.recent_masks, account.recent_rejections.last()) {
+        (0, Some(reason)) => (
+            Level::Error,
+            format!("no mask in {seconds} s: {rejections} images rejected, the last for {reason}"),
+        ),
+        (0, None) => (Level::Warn, format!("no mask in {seconds} s")),
+        (_, Some(reason)) => (
+            Level::Warn,
+            format!("{rejections} images rejected in {seconds} s, the last for {reason}"),
+        ),
+        (_, None) => (Level::Ok, format!("{:.1} masks a second", account.rate_hz)),
+    }
+}
+
+fn latencies(name: &str, percentiles: Option<Percentiles>) -> [KeyValue; 3] {
+    let value = |of: fn(Percentiles) -> f64| {
+        percentiles.map_or_else(none, |percentiles| format!("{:.1}", of(percentiles)))
+    };
+    [
+        pair(&format!("{name}.p50"), value(|p| p.p50)),
+        pair(&format!("{name}.p95"), value(|p| p.p95)),
+        pair(&format!("{name}.p99"), value(|p| p.p99)),
+    ]
+}
+
+fn pair(key: &str, value: impl ToString) -> KeyValue {
+    KeyValue {
+        key: key.into(),
+        value: value.to_string(),
+    }
+}
+
+fn none() -> String {
+    "none".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Account {
+        Account {
+            received: 9,
+            since_received: Some(Duration::from_millis(40)),
+            recent_masks: 8,
+            rate_hz: 15.04,
+            ..Default::default()
+        }
+    }
+
+    fn verdict_of(account: &Account, namesakes: usize, subscribers: usize) -> (Level, String) {
+        let surroundings = Surroundings {
+            intake: "/image".into(),
+            publishers: 1,
+            namesakes,
+        };
+        verdict(&Identity::default(), &surroundings, account, subscribers)
+    }
+
+    #[test]
+    fn a_node_that_nobody_reads_is_idle_whatever_the_camera_does() {
+        for account in [Account::default(), seen()] {
+            let (level, message) = verdict_of(&account, 0, 0);
+            assert_eq!(level, Level::Ok);
+            assert!(message.starts_with("idle"));
+        }
+    }
+
+    #[test]
+    fn a_stopped_camera_is_stale_and_one_that_never_came_a_warning() {
+        let stopped = Account {
+            since_received: Some(Duration::from_secs(4)),
+            ..seen()
+        };
+        assert_eq!(verdict_of(&stopped, 0, 1).0, Level::Stale);
+        assert_eq!(verdict_of(&Account::default(), 0, 1).0, Level::Warn);
+        let (level, message) = verdict_of(&seen(), 0, 1);
+        assert_eq!(
+            (level, message.as_str()),
+            (Level::Ok, "15.0 masks a second")
+        );
+    }
+
+    #[test]
+    fn rejections_warn_and_nothing_but_rejections_is_an_error() {
+        let some = Account {
+            recent_rejections: vec!["cdr"],
+            ..seen()
+        };
+        assert_eq!(verdict_of(&some, 0, 1).0, Level::Warn);
+        let all = Account {
+            recent_masks: 0,
+            ..some
+        };
+        let (level, message) = verdict_of(&all, 0, 1);
+        assert_eq!(level, Level::Error);
+        assert!(message.ends_with("the last for cdr"), "{message}");
+    }
+
+    #[test]
+    fn namesakes_warn_and_are_told_apart() {
+        let identity = |hardware_id: &str| Identity {
+            node: "/ecmnet".into(),
+            hardware_id: hardware_id.into(),
+            ..Default::default()
+        };
+        let surroundings = Surroundings {
+            namesakes: 1,
+            ..Default::default()
+        };
+        let [one, two] = ["pid 1", "pid 2"]
+            .map(|hardware_id| status(&identity(hardware_id), &surroundings, &seen(), 0, 1));
+        assert_eq!(one.level, Level::Warn as u8);
+        assert_ne!((one.name, one.hardware_id), (two.name, two.hardware_id));
+    }
+}

@@ -1,0 +1,264 @@
+//! The one thread that runs the network: takes the newest frame, publishes its masks, keeps the
+//! account.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::clock::Age;
+use super::intake::ImageKind;
+use super::ledger::Latency;
+use super::log::Log;
+use super::outputs::{Messages, Outputs, Wanted, image_message};
+use super::params::Settings;
+use super::shared::Shared;
+use crate::cdr::CdrError;
+use crate::decode::{DecodeError, DecodedImage};
+use crate::image::{ImageError, ImageView, check_size};
+use crate::msg::{CompressedImage, Header, Image, Message};
+use crate::overlay::overlay_from_mask;
+use crate::segmenter::Segmenter;
+
+/// An image message as it came.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// The serialised message.
+    pub message: Vec<u8>,
+    /// Its type.
+    pub kind: ImageKind,
+    /// When the node took it from ROS.
+    pub received: Instant,
+}
+
+/// The parameters that the inference thread works by.
+#[derive(Clone, Debug)]
+pub(super) struct Choices {
+    /// Their values.
+    pub settings: Settings,
+    /// Whether a vehicle may drive on it, by class id.
+    pub drivable: Vec<bool>,
+}
+
+/// The inference thread's own things.
+pub(super) struct Inference {
+    segmenter: Segmenter,
+    choices: watch::Receiver<Choices>,
+    shared: Arc<Shared>,
+    log: Log,
+    foreign_clock_told: bool,
+    described: String,
+}
+
+/// Why a frame gives no mask.
+struct Rejection {
+    reason: &'static str,
+    sentence: String,
+}
+
+impl Inference {
+    /// Returns the thread's things, before the first frame.
+    pub(super) fn new(
+        segmenter: Segmenter,
+        choices: watch::Receiver<Choices>,
+        shared: Arc<Shared>,
+        log: Log,
+    ) -> Self {
+        Self {
+            segmenter,
+            choices,
+            shared,
+            log,
+            foreign_clock_told: false,
+            described: String::new(),
+        }
+    }
+
+    /// Segments the newest frames until their cell is closed.
+    pub(super) fn run(mut self) {
+        while let Some(frame) = self.shared.frames.take() {
+            if let Err(Rejection { reason, sentence }) = self.segment(&frame) {
+                self.shared.ledger.reject(reason);
+                let sentence = format!("image dropped ({reason}): {sentence}");
+                self.log.warn_throttled(reason, &sentence);
+            }
+        }
+    }
+
+    fn segment(&mut self, frame: &Frame) -> Result<(), Rejection> {
+        let choices = self.choices.borrow().clone();
+        let max_pixels = choices.settings.max_pixels as usize;
+        let outputs = self.shared.outputs();
+        let wanted = outputs.wanted();
+        match frame.kind {
+            ImageKind::Raw => {
+                let image = Image::from_cdr(&frame.message)?;
+                check_size(image.width as usize, image.height as usize, max_pixels)?;
+                let view = image.view()?;
+                self.check_age(&image.header, &outputs, &choices.settings)?;
+                self.publish_masks(frame, &image.header, &view, wanted, &outputs, &choices)
+            }
+            ImageKind::Compressed => {
+                let image = CompressedImage::from_cdr(&frame.message)?;
+                self.check_age(&image.header, &outputs, &choices.settings)?;
+                if wanted.is_nothing() {
+                    self.shared.ledger.leave();
+                    return Ok(());
+                }
+                let pixels = DecodedImage::from_file_bytes(image.data, max_pixels)?;
+                let view = pixels.view()?;
+                self.publish_masks(frame, &image.header, &view, wanted, &outputs, &choices)
+            }
+        }
+    }
+
+    fn check_age(
+        &mut self,
+        header: &Header,
+        outputs: &Outputs,
+        settings: &Settings,
+    ) -> Result<(), Rejection> {
+        match outputs.clock.age(header.stamp) {
+            Some(Age::Known { ms }) if settings.max_age_ms > 0 => {
+                let max_age_ms = settings.max_age_ms;
+                if ms > max_age_ms as f64 {
+                    let sentence = format!(
+                        "it is {ms:.0} ms old, and max_age_ms is {max_age_ms}; if it is not, the \
+                         camera's clock and this machine's disagree"
+                    );
+                    return Err(Rejection {
+                        reason: "too_old",
+                        sentence,
+                    });
+                }
+            }
+            Some(Age::Foreign { seconds }) if !self.foreign_clock_told => {
+                self.foreign_clock_told = true;
+                self.log.warn(&format!(
+                    "image stamps are {seconds:.0} s behind the ROS clock, so another clock took \
+                     them: age is not checked (a replayed bag wants use_sim_time and --clock)"
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn publish_masks(
+        &mut self,
+        frame: &Frame,
+        header: &Header,
+        view: &ImageView<'_>,
+        wanted: Wanted,
+        outputs: &Outputs,
+        choices: &Choices,
+    ) -> Result<(), Rejection> {
+        self.describe(header, view);
+        if wanted.is_nothing() {
+            self.shared.ledger.leave();
+            return Ok(());
+        }
+        let messages = self.messages(header, view, wanted, choices)?;
+        if self.shared.is_stopping() {
+            return Ok(());
+        }
+        outputs.publish(&messages).map_err(|error| Rejection {
+            reason: "publish",
+            sentence: error.to_string(),
+        })?;
+        let latency = Latency {
+            stamp_to_publish_ms: outputs.clock.age(header.stamp).and_then(Age::ms),
+            receipt_to_publish_ms: frame.received.elapsed().as_secs_f64() * 1e3,
+        };
+        let size = [view.width(), view.height()];
+        self.shared.ledger.segment(latency, size);
+        Ok(())
+    }
+
+    fn messages(
+        &self,
+        header: &Header,
+        view: &ImageView<'_>,
+        wanted: Wanted,
+        choices: &Choices,
+    ) -> Result<Messages, Rejection> {
+        let segmentation = self.segmenter.run(view, wanted.confidence)?;
+        let mask = &segmentation.mask;
+        let size = [mask.width, mask.height];
+        let mono = |rows: &[u8]| image_message(header, size, "mono8", rows);
+        let drivable = |id: &u8| {
+            let may = choices.drivable.get(usize::from(*id));
+            if may.copied().unwrap_or(false) {
+                255
+            } else {
+                0
+            }
+        };
+        let overlay = || {
+            let alpha = choices.settings.overlay_alpha as f32;
+            let rows = overlay_from_mask(view, mask, self.segmenter.classes(), alpha);
+            image_message(header, size, "rgb8", &rows)
+        };
+        Ok(Messages {
+            label_mask: wanted.label_mask.then(|| mono(&mask.ids)),
+            confidence: segmentation
+                .confidence
+                .map(|confidence| mono(&confidence.values)),
+            drivable_mask: wanted
+                .drivable_mask
+                .then(|| mono(&mask.ids.iter().map(drivable).collect::<Vec<_>>())),
+            overlay: wanted.overlay.then(overlay),
+        })
+    }
+
+    /// Logs what the images are, when the first comes and when it changes.
+    fn describe(&mut self, header: &Header, view: &ImageView<'_>) {
+        let (width, height) = (view.width(), view.height());
+        let [rows, columns] = self.segmenter.network_size_for(height, width);
+        let description = format!(
+            "images are {width}x{height} {} in frame '{}'; the network sees {columns}x{rows}",
+            view.format(),
+            header.frame_id,
+        );
+        if description != self.described {
+            self.log.info(&description);
+            self.described = description;
+        }
+    }
+}
+
+impl From<CdrError> for Rejection {
+    fn from(error: CdrError) -> Self {
+        Self {
+            reason: "cdr",
+            sentence: error.to_string(),
+        }
+    }
+}
+
+impl From<ImageError> for Rejection {
+    fn from(error: ImageError) -> Self {
+        Self {
+            reason: error.reason(),
+            sentence: error.to_string(),
+        }
+    }
+}
+
+impl From<DecodeError> for Rejection {
+    fn from(error: DecodeError) -> Self {
+        Self {
+            reason: error.reason(),
+            sentence: error.to_string(),
+        }
+    }
+}
+
+impl From<crate::Error> for Rejection {
+    fn from(error: crate::Error) -> Self {
+        Self {
+            reason: "network",
+            sentence: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What became of every frame, and how long the masks took: the figures of the diagnostics.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How far back rates and latencies look.
+pub(super) const WINDOW: Duration = Duration::from_secs(10);
+
+/// The running account of a node's frames; `received` equals the sum of all that became of them,
+/// but for the frame in the cell and the one in the network.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    received: u64,
+    last_received: Option<Instant>,
+    segmented: u64,
+    unwatched: u64,
+    rejected: BTreeMap<&'static str, u64>,
+    recent_masks: VecDeque<(Instant, Latency)>,
+    recent_rejections: VecDeque<(Instant, &'static str)>,
+    image_size: Option<[usize; 2]>,
+}
+
+/// How old a mask was when it was published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Latency {
+    /// Since the image's stamp, milliseconds by the ROS clock; `None` where the stamp is another
+    /// clock's.
+    pub stamp_to_publish_ms: Option<f64>,
+    /// Since the image reached the node, milliseconds.
+    pub receipt_to_publish_ms: f64,
+}
+
+impl Ledger {
+    /// Counts a frame that came.
+    pub(super) fn receive(&self) {
+        let mut entries = self.hold();
+        entries.received += 1;
+        entries.last_received = Some(Instant::now());
+    }
+
+    /// Counts a frame of `[width, height]` pixels whose outputs were published.
+    pub(super) fn segment(&self, latency: Latency, image_size: [usize; 2]) {
+        let mut entries = self.hold();
+        entries.segmented += 1;
+        entries.image_size = Some(image_size);
+        entries.recent_masks.push_back((Instant::now(), latency));
+        entries.forget();
+    }
+
+    /// Counts a frame that was not segmented because nobody subscribes.
+    pub(super) fn leave(&self) {
+        self.hold().unwatched += 1;
+    }
+
+    /// Counts a frame that was refused, by its reason.
+    pub(super) fn reject(&self, reason: &'static str) {
+        let mut entries = self.hold();
+        *entries.rejected.entry(reason).or_default() += 1;
+        entries
+            .recent_rejections
+            .push_back((Instant::now(), reason));
+        entries.forget();
+    }
+
+    /// Returns the account as it stands.
+    pub(super) fn account(&self) -> Account {
+        let mut entries = self.hold();
+        entries.forget();
+        let of = |latency: fn(&Latency) -> Option<f64>| {
+            Percentiles::of(entries.recent_masks.iter().filter_map(|(_, l)| latency(l)))
+        };
+        Account {
+            received: entries.received,
+            since_received: entries.last_received.map(|at| at.elapsed()),
+            segmented: entries.segmented,
+            unwatched: entries.unwatched,
+            rejected: entries.rejected.clone(),
+            recent_masks: entries.recent_masks.len(),
+            recent_rejections: entries.recent_rejections.iter().map(|(_, r)| *r).collect(),
+            rate_hz: rate(&entries.recent_masks),
+            stamp_to_publish_ms: of(|latency| latency.stamp_to_publish_ms),
+            receipt_to_publish_ms: of(|latency| Some(latency.receipt_to_publish_ms)),
+            image_size: entries.image_size,
+        }
+    }
+
+    /// Locks the entries. A poisoned lock is as good as any: no code that can panic runs under it.
+    fn hold(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn forget(&mut self) {
+        let old = |at: &Instant| at.elapsed() > WINDOW;
+        while self.recent_masks.front().is_some_and(|(at, _)| old(at)) {
+            self.recent_masks.pop_front();
+        }
+        while self
+            .recent_rejections
+            .front()
+            .is_some_and(|(at, _)| old(at))
+        {
+            self.recent_rejections.pop_front();
+        }
+    }
+}
+
+/// A [`Ledger`] at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Account {
+    /// Frames that came.
+    pub received: u64,
+    /// How long ago the last frame came.
+    pub since_received: Option<Duration>,
+    /// Frames whose outputs were published.
+    pub segmented: u64,
+    /// Frames that came while nobody subscribed.
+    pub unwatched: u64,
+    /// Frames refused, by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Masks within the window.
+    pub recent_masks: usize,
+    /// Reasons of the refusals within the window, oldest first.
+    pub recent_rejections: Vec<&'static str>,
+    /// Masks a second within the window.
+    pub rate_hz: f64,
+    /// Stamp to publish, within the window.
+    pub stamp_to_publish_ms: Option<Percentiles>,
+    /// Receipt to publish, within the window.
+    pub receipt_to_publish_ms: Option<Percentiles>,
+    /// `[width, height]` of the last image that was segmented.
+    pub image_size: Option<[usize; 2]>,
+}
+
+/// Percentiles by nearest rank.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Percentiles {
+    /// The median.
+    pub p50: f64,
+    /// The 95th percentile.
+    pub p95: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+impl Percentiles {
+    /// Returns the percentiles of the values, or `None` of none.
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<_> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |percent: usize| {
+            let rank = (sorted.len() * percent).div_ceil(100).max(1);
+            sorted.get(rank - 1).copied()
+        };
+        Some(Self {
+            p50: at(50)?,
+            p95: at(95)?,
+            p99: at(99)?,
+        })
+    }
+}
+
+/// Masks a second from the first to the last of the window; none from fewer than two.
+fn rate(masks: &VecDeque<(Instant, Latency)>) -> f64 {
+    match (masks.front(), masks.back()) {
+        (Some((first, _)), Some((last, _))) if masks.len() > 1 => {
+            let span = last.duration_since(*first).as_secs_f64();
+            (masks.len() - 1) as f64 / span.max(f64::EPSILON)
+        }
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let hundred = Percentiles::of((1..=100).rev().map(f64::from));
+        let expected = Percentiles {
+            p50: 50.0,
+            p95: 95.0,
+            p99: 99.0,
+        };
+        assert_eq!(hundred, Some(expected));
+        let one = Percentiles::of([7.0].into_iter());
+        assert!(one.is_some_and(|p| [p.p50, p.p95, p.p99] == [7.0; 3]));
+        assert_eq!(Percentiles::of(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn every_frame_has_its_place_in_the_account() {
+        let ledger = Ledger::default();
+        for _ in 0..4 {
+            ledger.receive();
+        }
+        let latency = Latency {
+            stamp_to_publish_ms: None,
+            receipt_to_publish_ms: 3.0,
+        };
+        ledger.segment(latency, [4, 2]);
+        ledger.leave();
+        ledger.reject("cdr");
+        ledger.reject("cdr");
+        let account = ledger.account();
+        let places = account.segmented + account.unwatched + account.rejected["cdr"];
+        assert_eq!((account.received, places), (4, 4));
+        assert_eq!(account.stamp_to_publish_ms, None);
+        assert!(account.receipt_to_publish_ms.is_some_and(|p| p.p99 == 3.0));
+        assert_eq!(account.recent_rejections, ["cdr", "cdr"]);
+    }
+}

@@ -1,0 +1,228 @@
+//! The node from its start to its end: context, parameters, network, threads, signals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, thread};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use super::arguments::RosArguments;
+use super::context;
+use super::diagnostics::{self, Identity};
+use super::error::NodeError;
+use super::inference::Inference;
+use super::log::Log;
+use super::param_services::value_from_override;
+use super::params::{ParameterError, Parameters, Settings};
+use super::resolve::Resolver;
+use super::shared::Shared;
+use super::spin::{SpinThread, Wiring, choices};
+use crate::segmenter::{Segmenter, SegmenterOptions};
+
+/// The node's name unless a rule changes it.
+const NAME: &str = "ecmnet";
+
+/// How often diagnostics are published.
+const DIAGNOSTICS_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the threads. A frame in the network may take longer: it is given
+/// up with the process, after everything else has ended in order.
+const STOP_WITHIN: Duration = Duration::from_millis(500);
+
+/// Runs the node of a process with these arguments until SIGINT or SIGTERM; errs if it cannot start or a thread ends by a fault.
+pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
+    let context = context::create(arguments)?;
+    let node = create(&context)?;
+    let resolver = resolver(&node, arguments)?;
+    let log = Log::new(node.logger());
+    let mut parameters = Parameters::from_overrides(overrides(&node))?;
+    let segmenter = Segmenter::new(&segmenter_options(parameters.settings())?)?;
+    parameters.admit_classes(segmenter.classes().clone())?;
+    let identity = identity(&resolver, &segmenter);
+    log.info(&start_block(&resolver, &parameters, &segmenter, &identity));
+
+    let classes = segmenter.classes().clone();
+    let (wiring, outputs) = Wiring::create(node, &classes, &parameters, &log)?;
+    let shared = Arc::new(Shared::new(outputs));
+    let (choices_sender, choices) = watch::channel(choices(&parameters));
+    let inference = Inference::new(segmenter, choices, Arc::clone(&shared), log.clone());
+    let spin = SpinThread {
+        context,
+        wiring,
+        resolver,
+        classes,
+        parameters,
+        choices: choices_sender,
+        shared: Arc::clone(&shared),
+        log,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(NodeError::system("start tokio"))?;
+    runtime.block_on(supervise(spin, inference, &shared, &identity))
+}
+
+/// Creates the ROS node; the arguments' rules name it.
+pub(super) fn create(context: &r2r::Context) -> Result<r2r::Node, NodeError> {
+    r2r::Node::create(context.clone(), NAME, "").map_err(NodeError::ros("create the node"))
+}
+
+/// Starts the threads, publishes diagnostics, and ends all in order.
+async fn supervise(
+    spin: SpinThread,
+    inference: Inference,
+    shared: &Shared,
+    identity: &Identity,
+) -> Result<(), NodeError> {
+    let listen = |kind| signal(kind).map_err(NodeError::system("listen for signals"));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut spin = start("ros", move || spin.run())?;
+    let mut inference = start("inference", move || inference.run())?;
+    let mut tick = tokio::time::interval(DIAGNOSTICS_EVERY);
+    let fault = |thread| NodeError::Thread { thread };
+    let end = loop {
+        tokio::select! {
+            _ = interrupt.recv() => break Ok(()),
+            _ = terminate.recv() => break Ok(()),
+            ended = &mut spin => break ended.unwrap_or(Err(fault("ros"))),
+            _ = &mut inference => break Err(fault("inference")),
+            _ = tick.tick() => publish_diagnostics(shared, identity),
+        }
+    };
+    shared.stop();
+    if end.is_ok() {
+        let both = async { (spin.await, inference.await) };
+        let _unfinished = tokio::time::timeout(STOP_WITHIN, both).await;
+    }
+    end
+}
+
+/// Starts a thread; the receiver errs where it ends by a panic.
+fn start<T: Send + 'static>(
+    name: &'static str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, NodeError> {
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(move || ended.send(body()))
+        .map_err(NodeError::system("start a thread"))?;
+    Ok(end)
+}
+
+/// A status that cannot be sent belongs to a node that is being renewed: the next second's can.
+fn publish_diagnostics(shared: &Shared, identity: &Identity) {
+    let outputs = shared.outputs();
+    let surroundings = shared.surroundings.borrow().clone();
+    let account = shared.ledger.account();
+    let dropped = shared.frames.dropped();
+    let subscribers = outputs.subscribers();
+    let status = diagnostics::status(identity, &surroundings, &account, dropped, subscribers);
+    let _unsent = outputs.publish_status(status);
+}
+
+fn resolver(node: &r2r::Node, arguments: &RosArguments) -> Result<Resolver, NodeError> {
+    let unnamed = NodeError::ros("name the node");
+    let name = node.name().map_err(&unnamed)?;
+    let namespace = node.namespace().map_err(&unnamed)?;
+    Ok(Resolver::new(&name, &namespace, &arguments.rules))
+}
+
+fn overrides(node: &r2r::Node) -> Vec<(String, super::params::Value)> {
+    let parameters = node
+        .params
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    parameters
+        .iter()
+        .map(|(name, parameter)| (name.clone(), value_from_override(&parameter.value)))
+        .collect()
+}
+
+fn segmenter_options(settings: &Settings) -> Result<SegmenterOptions, NodeError> {
+    if settings.weights.is_empty() {
+        return Err(NodeError::NoWeights);
+    }
+    let unusable = |name| move |reason| ParameterError::Value { name, reason };
+    Ok(SegmenterOptions {
+        weights: PathBuf::from(&settings.weights),
+        device: settings.device.parse().map_err(unusable("device"))?,
+        threads: usize::try_from(settings.threads).ok().filter(|n| *n > 0),
+        network_size: settings
+            .network_size
+            .parse()
+            .map_err(unusable("network_size"))?,
+    })
+}
+
+fn identity(resolver: &Resolver, segmenter: &Segmenter) -> Identity {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let device = match segmenter.device_note() {
+        Some(note) => format!("{} ({note})", segmenter.device_name()),
+        None => segmenter.device_name(),
+    };
+    Identity {
+        node: resolver.node(),
+        hardware_id: format!("pid {} on {}", std::process::id(), host.trim()),
+        build: format!("{} ({})", env!("CARGO_PKG_VERSION"), env!("ECMNET_COMMIT")),
+        device,
+        dtype: segmenter.dtype().to_owned(),
+        weights_sha256: segmenter.weights_sha256().to_owned(),
+        weights_licence: segmenter.metadata().licence.clone(),
+    }
+}
+
+fn start_block(
+    resolver: &Resolver,
+    parameters: &Parameters,
+    segmenter: &Segmenter,
+    identity: &Identity,
+) -> String {
+    let settings = parameters.settings();
+    let [height, width] = segmenter.metadata().train_size;
+    let outputs = [
+        "label_mask",
+        "confidence",
+        "overlay",
+        "drivable_mask",
+        "label_info",
+    ]
+    .map(|name| resolver.topic(&format!("~/{name}")));
+    let classes = segmenter.classes();
+    let drivable: Vec<_> = parameters
+        .drivable()
+        .iter()
+        .zip(&classes.names)
+        .filter_map(|(drivable, name)| drivable.then_some(name.as_str()))
+        .collect();
+    format!(
+        "ecmnet_node {}\n  \
+         node: {}\n  \
+         weights: {} (sha256 {})\n  \
+         licence of the weights: {}\n  \
+         classes: {}; drivable: {}\n  \
+         device: {}, {}\n  \
+         network size: {} (trained at {width}x{height})\n  \
+         images: {} (transport {}, QoS {}, at most {} pixels)\n  \
+         outputs: {} (reliable, keep last 1; label_info transient local)",
+        identity.build,
+        identity.node,
+        settings.weights,
+        identity.weights_sha256,
+        identity.weights_licence,
+        classes.names.join(", "),
+        drivable.join(", "),
+        identity.device,
+        identity.dtype,
+        settings.network_size,
+        resolver.topic("image"),
+        settings.image_transport,
+        settings.image_qos,
+        settings.max_pixels,
+        outputs.join(", "),
+    )
+}

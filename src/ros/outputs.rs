@@ -1,0 +1,215 @@
+//! The node's publishers, and which of them anybody reads.
+
+use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus};
+use r2r::{Publisher, PublisherUntyped, QosProfile, std_msgs};
+
+use super::clock::RosClock;
+use super::error::NodeError;
+use crate::labels::ClassTable;
+use crate::msg::{Header, Image, LabelInfo, Message, VisionClass};
+
+/// Queue of one: a reader gets the newest mask or none.
+const NEWEST: QosProfile = QosProfile::default().keep_last(1);
+
+/// The publishers of one node, and its clock; clones publish through the same node.
+#[derive(Clone, Debug)]
+pub(super) struct Outputs {
+    label_mask: PublisherUntyped,
+    confidence: PublisherUntyped,
+    overlay: PublisherUntyped,
+    drivable_mask: PublisherUntyped,
+    diagnostics: Publisher<DiagnosticArray>,
+    /// The node's clock.
+    pub clock: RosClock,
+}
+
+/// Which outputs have a subscriber.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// `~/label_mask`
+    pub label_mask: bool,
+    /// `~/confidence`
+    pub confidence: bool,
+    /// `~/overlay`
+    pub overlay: bool,
+    /// `~/drivable_mask`
+    pub drivable_mask: bool,
+}
+
+impl Wanted {
+    /// Returns whether no output has a subscriber.
+    pub(super) fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What the network gave for one image, ready to be sent; `None` where nobody subscribes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Messages {
+    /// `~/label_mask`
+    pub label_mask: Option<Vec<u8>>,
+    /// `~/confidence`
+    pub confidence: Option<Vec<u8>>,
+    /// `~/overlay`
+    pub overlay: Option<Vec<u8>>,
+    /// `~/drivable_mask`
+    pub drivable_mask: Option<Vec<u8>>,
+}
+
+impl Outputs {
+    /// Creates the publishers and latches `~/label_info`.
+    pub(super) fn create(node: &mut r2r::Node, classes: &ClassTable) -> Result<Self, NodeError> {
+        let clock = RosClock::of(node);
+        let label_info = publisher(
+            node,
+            "~/label_info",
+            LabelInfo::TYPE,
+            NEWEST.transient_local(),
+        )?;
+        label_info
+            .publish_raw(&label_info_from_classes(classes, &clock).to_cdr())
+            .map_err(NodeError::ros("publish label_info"))?;
+        Ok(Self {
+            label_mask: publisher(node, "~/label_mask", Image::TYPE, NEWEST)?,
+            confidence: publisher(node, "~/confidence", Image::TYPE, NEWEST)?,
+            overlay: publisher(node, "~/overlay", Image::TYPE, NEWEST)?,
+            drivable_mask: publisher(node, "~/drivable_mask", Image::TYPE, NEWEST)?,
+            diagnostics: node
+                .create_publisher("/diagnostics", NEWEST)
+                .map_err(NodeError::ros("create the publisher of /diagnostics"))?,
+            clock,
+        })
+    }
+
+    /// Returns which outputs have a subscriber now.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted {
+            label_mask: readers(&self.label_mask) > 0,
+            confidence: readers(&self.confidence) > 0,
+            overlay: readers(&self.overlay) > 0,
+            drivable_mask: readers(&self.drivable_mask) > 0,
+        }
+    }
+
+    /// Returns the number of subscribers of all image outputs.
+    pub(super) fn subscribers(&self) -> usize {
+        [
+            &self.label_mask,
+            &self.confidence,
+            &self.overlay,
+            &self.drivable_mask,
+        ]
+        .map(readers)
+        .iter()
+        .sum()
+    }
+
+    /// Publishes the messages, the mask first; errs at the first that ROS refuses.
+    pub(super) fn publish(&self, messages: &Messages) -> Result<(), NodeError> {
+        for (publisher, message) in [
+            (&self.label_mask, &messages.label_mask),
+            (&self.confidence, &messages.confidence),
+            (&self.drivable_mask, &messages.drivable_mask),
+            (&self.overlay, &messages.overlay),
+        ] {
+            if let Some(message) = message {
+                publisher
+                    .publish_raw(message)
+                    .map_err(NodeError::ros("publish an image"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the node's status.
+    pub(super) fn publish_status(&self, status: DiagnosticStatus) -> Result<(), NodeError> {
+        let stamp = self.clock.now().unwrap_or_default();
+        let array = DiagnosticArray {
+            header: std_msgs::msg::Header {
+                stamp: r2r::builtin_interfaces::msg::Time {
+                    sec: stamp.sec,
+                    nanosec: stamp.nanosec,
+                },
+                frame_id: String::new(),
+            },
+            status: vec![status],
+        };
+        self.diagnostics
+            .publish(&array)
+            .map_err(NodeError::ros("publish diagnostics"))
+    }
+}
+
+/// Returns the serialised image of packed rows, `[height, width, channels]`.
+pub(super) fn image_message(
+    header: &Header,
+    [width, height]: [usize; 2],
+    encoding: &str,
+    rows: &[u8],
+) -> Vec<u8> {
+    Image {
+        header: header.clone(),
+        height: height as u32,
+        width: width as u32,
+        encoding,
+        is_bigendian: 0,
+        step: (rows.len() / height.max(1)) as u32,
+        data: rows,
+    }
+    .to_cdr()
+}
+
+fn publisher(
+    node: &mut r2r::Node,
+    topic: &str,
+    type_name: &str,
+    qos: QosProfile,
+) -> Result<PublisherUntyped, NodeError> {
+    node.create_publisher_untyped(topic, type_name, qos)
+        .map_err(NodeError::ros("create a publisher"))
+}
+
+fn label_info_from_classes(classes: &ClassTable, clock: &RosClock) -> LabelInfo {
+    let stamp = clock.now().unwrap_or_default();
+    let frame_id = String::new();
+    LabelInfo {
+        header: Header { stamp, frame_id },
+        class_map: (0..)
+            .zip(&classes.names)
+            .map(|(class_id, name)| VisionClass {
+                class_id,
+                class_name: name.clone(),
+            })
+            .collect(),
+        threshold: 0.0,
+    }
+}
+
+/// Returns the number of subscribers; a publisher whose node is gone has none.
+fn readers(publisher: &PublisherUntyped) -> usize {
+    publisher
+        .get_inter_process_subscription_count()
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_images_have_packed_rows_and_the_cameras_header() -> anyhow::Result<()> {
+        let header = Header {
+            stamp: crate::msg::Stamp {
+                sec: -3,
+                nanosec: 4_000_000_000,
+            },
+            frame_id: "camera_optical_frame".into(),
+        };
+        let message = image_message(&header, [3, 2], "rgb8", &[7; 18]);
+        let image = Image::from_cdr(&message)?;
+        assert_eq!(image.header, header);
+        assert_eq!((image.width, image.height, image.step), (3, 2, 9));
+        assert_eq!(image.view()?.width(), 3);
+        Ok(())
+    }
+}

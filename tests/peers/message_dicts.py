@@ -1,0 +1,52 @@
+"""Messages from and to nested dictionaries, for any interface type."""
+
+import array
+import base64
+import importlib
+
+import numpy as np
+
+
+def interface_type(name: str):
+    """Returns the class of `package/msg/Name` or `package/srv/Name`."""
+    package, kind, type_name = name.split("/")
+    return getattr(importlib.import_module(f"{package}.{kind}"), type_name)
+
+
+def fill_message(message, values: dict, *, now):
+    """Sets the fields of a message; `"now"` as a stamp is `now`, text for bytes is base64."""
+    for name, value in values.items():
+        current = getattr(message, name)
+        if value == "now":
+            setattr(message, name, now.to_msg())
+        elif isinstance(value, dict):
+            fill_message(current, value, now=now)
+        elif isinstance(value, str) and not isinstance(current, str):
+            setattr(message, name, array.array("B", base64.b64decode(value)))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            element = element_type(message, name)
+            setattr(message, name, [fill_message(element(), item, now=now) for item in value])
+        else:
+            setattr(message, name, value)
+    return message
+
+
+def dict_from_message(value):
+    """Returns nested dictionaries and lists; bytes as base64."""
+    if hasattr(value, "get_fields_and_field_types"):
+        names = value.get_fields_and_field_types()
+        return {name: dict_from_message(getattr(value, name)) for name in names}
+    if isinstance(value, array.array) and value.typecode == "B":
+        return base64.b64encode(value.tobytes()).decode()
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "little")
+    if isinstance(value, list | tuple | array.array | np.ndarray):
+        return [dict_from_message(item) for item in value]
+    return value
+
+
+def element_type(message, name: str):
+    """Returns the class of the elements of a sequence field."""
+    text = message.get_fields_and_field_types()[name]
+    package, type_name = text.removeprefix("sequence<").removesuffix(">").split("/")
+    return interface_type(f"{package}/msg/{type_name}")

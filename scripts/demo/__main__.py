@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rosbags.rosbag2 import Reader
@@ -250,7 +251,9 @@ def report(args: argparse.Namespace, bag: Path, topics: Topics, account: str) ->
     print(f"{account}\nreport: {args.out / 'report.html'}")
 
 
-def wait_until(condition, failure: str, *, alive: list[subprocess.Popen]) -> None:
+def wait_until(
+    condition: Callable[[], object], failure: str, *, alive: list[subprocess.Popen]
+) -> None:
     """Wait for a condition while processes live."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while not condition():

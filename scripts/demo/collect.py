@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
@@ -175,7 +176,7 @@ def follow_input(collector: Collector, closed: threading.Event) -> None:
     closed.set()
 
 
-def stamp_ns(stamp) -> int:
+def stamp_ns(stamp: Time) -> int:
     """A ROS stamp as nanoseconds."""
     return stamp.sec * 10**9 + stamp.nanosec
 

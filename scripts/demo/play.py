@@ -8,6 +8,7 @@ import json
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import rclpy
@@ -34,7 +35,7 @@ def main() -> int:
         return play(messages, connection.msgtype, args)
 
 
-def play(messages, type_name: str, args: argparse.Namespace) -> int:
+def play(messages: Iterator[tuple[int, bytes]], type_name: str, args: argparse.Namespace) -> int:
     """Publish every message when its turn has come."""
     rclpy.init()
     node = rclpy.create_node("demo_player")

@@ -53,6 +53,11 @@ bench: setup ## latency of host image to host mask on the CPU, into out/bench/
 	        --frames $(BENCH_FRAMES) --json out/bench/cpu_$$size.json || exit 1; \
 	done
 
+parity: ## every element of every intermediate against PyTorch; needs torch: PYTHON=<python with torch>
+	@scripts/setup_ros
+	PYTHONPATH=training $(PYTHON) -m ecmnet_training.goldens --whole --out out/parity
+	$(WITH_ROS) cargo run --release --example parity_whole -- out/parity
+
 train: ## train the network: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=<folder>]
 	@test -n "$(DATA)" && test -n "$(CONFIG)" || { echo "make train needs DATA= and CONFIG="; exit 2; }
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \

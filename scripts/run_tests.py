@@ -4,6 +4,7 @@ Test targets named camvid_* read the folder that ECMNET_DATA names. Where it is 
 left out, and the last line says how many they are. tests/test_colcon.py is `make test-colcon`.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -46,7 +47,7 @@ def main() -> int:
     # Graphs of other machines on the network stay out of the tests.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
-    targets = sorted(file.stem for file in TESTS.glob("*.rs"))
+    targets = test_targets()
     camvid = [target for target in targets if target.startswith("camvid_")]
     chosen = targets if data else [target for target in targets if target not in camvid]
     rust, rust_ok = run_rust([word for target in chosen for word in ("--test", target)])
@@ -59,6 +60,14 @@ def main() -> int:
     )
     print(f"Rust: {rust}\nPython: {python}\ntests: {rust + python}; {left_out}")
     return 0 if rust_ok and python_ok and rust.passed and python.passed else 1
+
+
+def test_targets() -> list[str]:
+    """The names of the integration test targets."""
+    command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
+    told = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
+    targets = json.loads(told.stdout)["packages"][0]["targets"]
+    return sorted(target["name"] for target in targets if "test" in target["kind"])
 
 
 def run_rust(targets: list[str]) -> tuple[Count, bool]:

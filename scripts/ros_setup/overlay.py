@@ -9,6 +9,17 @@ from pathlib import Path
 from . import host, interfaces, venv
 from .steps import Steps, command, digest
 
+_SETUP = """\
+# Puts what the sourced ROS 2 lacked in front of it: `. {overlay}/setup.sh`.
+case ":$AMENT_PREFIX_PATH:" in
+*":{overlay}:"*) ;;
+*)
+    export AMENT_PREFIX_PATH="{overlay}:$AMENT_PREFIX_PATH"
+    export LD_LIBRARY_PATH="{overlay}/lib${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
+    export PATH="{overlay}/bin:$PATH"
+    ;;
+esac
+"""
 PEERS, WHEELS = venv.files("peers", "ros")[1:]
 
 
@@ -27,6 +38,8 @@ def build(steps: Steps, sourced: host.SourcedRos) -> None:
     interfaces.build_missing(
         steps, interfaces.Target(overlay, sourced.prefixes, python, environment(overlay))
     )
+    (overlay / "setup.sh").write_text(_SETUP.format(overlay=overlay))
+    print(f"  for cargo without make: `. {overlay}/setup.sh`")
 
 
 def ros_python() -> Path:
@@ -45,7 +58,7 @@ def ros_python() -> Path:
 
 
 def environment(overlay: Path) -> dict[str, str]:
-    """The caller's variables with the overlay in front, as `scripts/with_ros` sets them."""
+    """The caller's variables with the overlay in front, as its setup.sh sets them."""
     env = dict(os.environ)
     for name, folder in (("PATH", "bin"), ("LD_LIBRARY_PATH", "lib"), ("AMENT_PREFIX_PATH", "")):
         env[name] = os.pathsep.join(filter(None, (str(overlay / folder), env.get(name))))

@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 /// Returns number `i` of the stream `name`: FNV-1a of the name as the seed of splitmix64.
-pub fn bits(name: &str, i: u64) -> u64 {
+pub(crate) fn bits(name: &str, i: u64) -> u64 {
     let fnv = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3);
     let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
     let mut z = seed.wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -18,7 +18,7 @@ pub fn bits(name: &str, i: u64) -> u64 {
 }
 
 /// Returns the made image `[height, width, 3]`, RGB.
-pub fn image_bytes(height: usize, width: usize) -> Vec<u8> {
+pub(crate) fn image_bytes(height: usize, width: usize) -> Vec<u8> {
     (0..height * width * 3)
         .map(|i| {
             let (c, x, y) = (i % 3, i / 3 % width, i / 3 / width);
@@ -29,7 +29,7 @@ pub fn image_bytes(height: usize, width: usize) -> Vec<u8> {
 }
 
 /// Returns a weights file of made values.
-pub fn seeded_weights(plan: &str, classes: usize) -> Result<Vec<u8>> {
+pub(crate) fn seeded_weights(plan: &str, classes: usize) -> Result<Vec<u8>> {
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = ECMNet::tensor_shapes(classes)
         .into_iter()
         .map(|(name, shape)| {

@@ -5,6 +5,7 @@
 //! tensors of a weights file. Batch norms are folded when the network is built.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
@@ -51,6 +52,9 @@ pub struct ECMNet {
     /// The last `Up` and the classifier in one, so that the map between them is never whole.
     up_and_classifier: ConvChain,
 }
+
+/// What [`ECMNet::forward_timed`] calls them.
+const ENCODER_STAGES: [&str; 3] = ["encoder 1", "encoder 2", "encoder 3"];
 
 struct EncoderStage {
     down: Down,
@@ -159,6 +163,15 @@ impl ECMNet {
         Ok(trace.into_tensors())
     }
 
+    /// Returns the logits as [`ECMNet::forward`] does, and how long each part of the network took.
+    pub fn forward_timed(&self, image: &Tensor) -> Result<(Tensor, Vec<(&'static str, Duration)>)> {
+        let (start, mut trace) = (Instant::now(), Trace::off());
+        let low = self.run(image, &mut trace)?;
+        let logits = logits_at_size(&low, image)?;
+        trace.stage_ended("upsampling");
+        Ok((logits, trace.stage_times(start)))
+    }
+
     /// Returns the name and shape of every tensor that a network of so many classes needs, in the order
     /// of the names.
     pub fn tensor_shapes(classes: usize) -> BTreeMap<String, Vec<usize>> {
@@ -180,6 +193,7 @@ impl ECMNet {
             });
         };
         let half = self.stem.forward(&image.contiguous()?, trace)?;
+        trace.stage_ended("stem");
         let mut deepest = half.clone();
         let mut lines = Vec::with_capacity(self.encoder.len());
         for (stage, EncoderStage { down, blocks, line }) in (1..).zip(&self.encoder) {
@@ -187,7 +201,9 @@ impl ECMNet {
             trace.add_in_order(format_args!("down{stage}"), &map, down.out_order())?;
             let names = (format!("enc{stage}"), format!("act{stage}"));
             deepest = blocks.forward(map, (&names.0, &names.1), trace)?;
+            trace.stage_ended(ENCODER_STAGES[stage - 1]);
             lines.push(deepest.apply_op1_no_bwd(line)?);
+            trace.stage_ended("lines");
         }
         for (stage, line) in (1..).zip(&lines) {
             trace.add(format_args!("line{stage}"), line)?;
@@ -197,9 +213,11 @@ impl ECMNet {
             skips.push(line.apply_op1_no_bwd(&self.msau)?);
             trace.add(format_args!("msau{stage}"), &skips[stage - 1])?;
         }
+        trace.stage_ended("msau");
         let deepest = trace::in_natural_order(&deepest, self.encoder[2].blocks.out_order())?;
         let fused = self.ffm.forward(&deepest, &skips[0], &skips[1], trace)?;
         let mut map = (fused + &skips[2])?;
+        trace.stage_ended("ffm");
         for (stage, DecoderStage { blocks, up }) in (1..).zip(&self.decoder) {
             map = blocks.forward(map, (&format!("dec{stage}"), ""), trace)?;
             if stage == self.decoder.len() {
@@ -212,9 +230,12 @@ impl ECMNet {
             }
             map = map.apply_op2_no_bwd(skip, &resized)?;
         }
+        trace.stage_ended("decoder");
         let size = size_of(&half)?;
         if !trace.is_on() {
-            return Ok(map.apply_op1_no_bwd(&self.up_and_classifier.after_resize(size))?);
+            let logits = map.apply_op1_no_bwd(&self.up_and_classifier.after_resize(size))?;
+            trace.stage_ended("up3 and classifier");
+            return Ok(logits);
         }
         let last = map.apply_op1_no_bwd(&self.decoder[2].up.after_resize(size))?;
         trace.add("up3", &last)?;

@@ -116,6 +116,9 @@ pub(crate) trait Vector: Copy {
     /// `from` is valid for reading `LANES` f32; no alignment is needed.
     unsafe fn load(from: *const f32) -> Self;
     /// # Safety
+    /// `from` is valid for reading one f32; no alignment is needed.
+    unsafe fn splat_from(from: *const f32) -> Self;
+    /// # Safety
     /// `to` is valid for writing `LANES` f32; no alignment is needed.
     unsafe fn store(self, to: *mut f32);
     fn add(self, other: Self) -> Self;
@@ -192,6 +195,12 @@ impl Vector for Portable {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller promises 4 readable f32.
         Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn splat_from(from: *const f32) -> Self {
+        // SAFETY: the caller promises one readable f32.
+        Self([unsafe { from.read_unaligned() }; 4])
     }
 
     #[inline(always)]

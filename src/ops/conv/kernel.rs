@@ -215,24 +215,30 @@ unsafe fn accumulate<V: Vector, const OUT: usize, const N: usize>(
     channels: usize,
     weights: *const f32,
 ) -> [[V; N]; OUT] {
+    // Wrapping pointer steps and whole loads: an unoptimised check in this loop, as a debug build would
+    // have it, costs more than what it checks.
     let mut sums = [[V::splat(0.0); N]; OUT];
     let mut weights = weights;
-    for c in 0..channels {
+    let mut channel = patch;
+    for _ in 0..channels {
         for &tap in taps {
-            // SAFETY: the caller's promise, for this c and tap.
-            let pixels: [V; N] = std::array::from_fn(|i| unsafe {
-                V::load(patch.add(c * layout.channel_stride + tap + i * V::LANES))
-            });
-            for (o, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: the caller's promise; OUT weights are read for each c and tap.
-                let weight = V::splat(unsafe { *weights.add(o) });
+            let mut pixels = [V::splat(0.0); N];
+            let mut at = channel.wrapping_add(tap);
+            for pixels in &mut pixels {
+                // SAFETY: the caller's promise, for this channel and tap.
+                *pixels = unsafe { V::load(at) };
+                at = at.wrapping_add(V::LANES);
+            }
+            for sums in &mut sums {
+                // SAFETY: the caller's promise; OUT weights are read for each channel and tap.
+                let weight = unsafe { V::splat_from(weights) };
+                weights = weights.wrapping_add(1);
                 for (sum, pixels) in sums.iter_mut().zip(pixels) {
                     *sum = pixels.mul_add(weight, *sum);
                 }
             }
-            // SAFETY: at most one past the end, after the last c and tap.
-            weights = unsafe { weights.add(OUT) };
         }
+        channel = channel.wrapping_add(layout.channel_stride);
     }
     sums
 }

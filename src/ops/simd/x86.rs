@@ -70,6 +70,12 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn splat_from(from: *const f32) -> Self {
+        // SAFETY: the caller promises one readable f32.
+        Self(unsafe { _mm256_set1_ps(from.read_unaligned()) })
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller promises 8 writable f32.
         unsafe { _mm256_storeu_ps(to, self.0) };
@@ -116,6 +122,12 @@ impl Vector for Avx512 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller promises 16 readable f32.
         Self(unsafe { _mm512_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn splat_from(from: *const f32) -> Self {
+        // SAFETY: the caller promises one readable f32.
+        Self(unsafe { _mm512_set1_ps(from.read_unaligned()) })
     }
 
     #[inline(always)]

@@ -8,7 +8,9 @@ mod eval;
 mod inspect;
 #[path = "cli/program.rs"]
 mod program;
-#[path = "parity/seeded.rs"]
-mod seeded;
 #[path = "cli/segment.rs"]
 mod segment;
+#[path = "cli/world.rs"]
+mod world;
+
+mod seeded;

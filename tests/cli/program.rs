@@ -11,7 +11,7 @@ use ecmnet_ros::bag::{BagWriter, Qos};
 use ecmnet_ros::msg::{Header, Image, Stamp};
 use tempfile::TempDir;
 
-use crate::seeded::{bits, seeded_weights};
+use crate::seeded::{image_bytes, seeded_weights};
 
 /// Classes of the made weights, whose ignore_id is 255.
 pub(crate) const CLASSES: u8 = 11;
@@ -110,10 +110,10 @@ impl Bench {
     }
 }
 
+/// Returns packed RGB that differs from frame to frame.
 pub(crate) fn picture(frame: u64) -> Vec<u8> {
-    (0..3 * SIZE[0] * SIZE[1])
-        .map(|i| (bits("picture", frame * 1_000_000 + i as u64 / 60) % 256) as u8)
-        .collect()
+    let [width, height] = SIZE;
+    image_bytes(height + 9 * frame as usize, width).split_off(3 * width * 9 * frame as usize)
 }
 
 pub(crate) fn image<'a>(

@@ -12,6 +12,7 @@ mod network;
 mod output;
 mod progress;
 mod segment;
+mod world;
 
 /// Version and commit, as `--version` prints them.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ECMNET_COMMIT"), ")");
@@ -36,6 +37,8 @@ enum Command {
     Info(info::Arguments),
     /// Check what this machine offers: ROS 2, weights, processor, GPU
     Doctor(doctor::Arguments),
+    /// Record a drive through a made world, with true labels and drivable area, as a rosbag2 bag
+    World(world::Arguments),
 }
 
 /// Exit status 0, 1 where something failed, 2 where the command line is wrong (clap's own).
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments),
         Command::Info(arguments) => info::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
+        Command::World(arguments) => world::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

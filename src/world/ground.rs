@@ -208,6 +208,19 @@ fn marking(layout: &Layout, sample: &GroundSample, seed: u32) -> (f32, Vec3) {
         );
         return (bay * dash(s, 1.2, 0.7, sample.stretch_m), WHITE);
     }
+    if profile.shoulder_m > 2.3 {
+        let lane = across(
+            if side == 0 {
+                LANE_WIDTH_M
+            } else {
+                -LANE_WIDTH_M
+            },
+            0.07,
+        );
+        if lane > 0.0 {
+            return (lane, WHITE);
+        }
+    }
     if section.yellow_lines {
         let pair = line((from_kerb - 0.25).abs(), 0.045, sample.pixel_m).max(line(
             (from_kerb - 0.43).abs(),

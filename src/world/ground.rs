@@ -259,7 +259,7 @@ fn legend(s: f32, d: f32, seed: u32) -> f32 {
         let letter = floor((v + 1.1) / 0.55) as f32;
         let (a, b) = ((v + 1.1) - letter * 0.55, u + 1.2);
         let stem = a < 0.11 || (a > 0.30 && a < 0.41 && (letter as i32) & 1 == 0);
-        let bar = a < 0.41 && (b < 0.3 || b > 2.1 || (b - 1.2).abs() < 0.15);
+        let bar = a < 0.41 && (!(0.3..2.1).contains(&b) || (b - 1.2).abs() < 0.15);
         (0.0..2.4).contains(&b) && (stem || bar)
     };
     if inside { 1.0 } else { 0.0 }

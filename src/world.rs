@@ -25,11 +25,13 @@ mod scenery;
 mod sensor;
 mod shade;
 mod shadow;
+mod shot;
 mod surface;
 mod traffic;
 mod tree;
 mod truth;
 mod vehicle;
+mod vehicle_body;
 
 pub use camera::{Intrinsics, optical_in_link};
 pub use geometry::Pose;
@@ -51,18 +53,16 @@ use light::Light;
 use motion::Motion;
 use noise::NoiseTiles;
 use random::{Draws, hash};
-use raster::{Eye, NOTHING, ScreenTriangle, scan_rows, triangles_from_facets, veil_class};
+use raster::{Eye, Screen, triangles_from_facets};
 use rayon::prelude::*;
 use scene::{Shape, Thing};
 use scenery::{Scenery, scenery};
 use sensor::Sensor;
 use shade::Shader;
 use shadow::ShadowMap;
+use shot::Shot;
 use traffic::Traffic;
-use truth::{NO_THING, View, truth_grid};
-
-/// Rows of a work unit.
-const BAND_ROWS: usize = 16;
+use truth::{View, truth_grid};
 
 /// What to render.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -251,7 +251,15 @@ impl World {
             seed: self.config.seed as u32,
             pixel_angle: (1.0 / (self.camera.fx * self.camera.fy).sqrt()) as f32,
         };
-        let shot = self.shoot(&eye, &shader, &facets, &triangles);
+        let screen = Screen {
+            rays: &self.rays,
+            width: self.config.width as usize,
+            facets: &facets,
+            triangles: &triangles,
+            tiles: &self.tiles,
+            pixel_angle: shader.pixel_angle,
+        };
+        let shot = Shot::new(&eye, &screen, &shader, self.config.height as usize);
         let view = View {
             camera: &self.camera,
             optical_in_world: optical,
@@ -332,57 +340,6 @@ impl World {
         Some(ShadowMap::new(self.light.sun, centre, &facets, &self.tiles))
     }
 
-    fn shoot(
-        &self,
-        eye: &Eye,
-        shader: &Shader<'_>,
-        facets: &[Facet],
-        triangles: &[ScreenTriangle],
-    ) -> Shot {
-        let (width, height) = (self.config.width as usize, self.config.height as usize);
-        let count = width * height;
-        let mut shot = Shot {
-            radiance: vec![Vec3::default(); count],
-            labels: vec![0; count],
-            depth: vec![0.0; count],
-            thing: vec![0; count],
-        };
-        let band = BAND_ROWS * width;
-        shot.radiance
-            .par_chunks_mut(band)
-            .zip(shot.labels.par_chunks_mut(band))
-            .zip(shot.depth.par_chunks_mut(band))
-            .zip(shot.thing.par_chunks_mut(band))
-            .enumerate()
-            .for_each(|(index, (((radiance, labels), depth), thing))| {
-                let first_row = index * BAND_ROWS;
-                let mut seen = vec![NOTHING; radiance.len()];
-                scan_rows(
-                    &mut seen,
-                    first_row,
-                    width,
-                    &self.rays,
-                    triangles,
-                    facets,
-                    &self.tiles,
-                    shader.pixel_angle,
-                );
-                for (at, seen) in seen.iter().enumerate() {
-                    let pixel = first_row * width + at;
-                    let (x, y) = (self.rays.x[pixel], self.rays.y[pixel]);
-                    let direction = eye.direction(x, y);
-                    let sight = sight(shader, eye, seen, direction, [x, y], facets, triangles);
-                    radiance[at] = sight.radiance;
-                    depth[at] = sight.depth;
-                    thing[at] = sight.thing;
-                    let inverse_z = 1.0 / sight.depth;
-                    let class = veil_class(seen, inverse_z, facets).unwrap_or(sight.class);
-                    labels[at] = class as u8;
-                }
-            });
-        shot
-    }
-
     fn developed(&self, radiance: &[Vec3], gain: f32, seed: u64) -> Vec<u8> {
         let width = self.config.width as usize;
         let mut rgb = vec![0u8; radiance.len() * 3];
@@ -393,63 +350,6 @@ impl World {
                     .develop_row(out, row, width, radiance, gain, seed);
             });
         rgb
-    }
-}
-
-struct Shot {
-    radiance: Vec<Vec3>,
-    labels: Vec<u8>,
-    depth: Vec<f32>,
-    thing: Vec<u32>,
-}
-
-struct Sight {
-    radiance: Vec3,
-    class: Class,
-    /// Along the optical axis, metres; infinite for the backdrop.
-    depth: f32,
-    thing: u32,
-}
-
-#[inline]
-fn sight(
-    shader: &Shader<'_>,
-    eye: &Eye,
-    seen: &raster::Seen,
-    direction: Vec3,
-    ray: [f32; 2],
-    facets: &[Facet],
-    triangles: &[ScreenTriangle],
-) -> Sight {
-    // A facet that the road plane hides is under ground; the plane's own 1/z is enough to tell.
-    let plane = -direction.z / eye.position.z;
-    if seen.inverse_z > 0.0 && seen.inverse_z > plane * 0.999 {
-        let triangle = &triangles[seen.triangle as usize];
-        let facet = &facets[triangle.facet as usize];
-        let z = 1.0 / seen.inverse_z;
-        let p = eye.position + direction * z;
-        let uv = triangle.uv_at(ray[0], ray[1]);
-        return Sight {
-            radiance: shader.facet_radiance(facet, uv, p, z, direction),
-            class: facet.class,
-            depth: z,
-            thing: facet.thing,
-        };
-    }
-    if let Some(hit) = shader.ground_hit(eye.position, direction) {
-        return Sight {
-            radiance: shader.ground_radiance(&hit, direction),
-            class: hit.class(),
-            depth: hit.z,
-            thing: NO_THING,
-        };
-    }
-    let (radiance, class) = shader.backdrop(direction);
-    Sight {
-        radiance,
-        class,
-        depth: f32::INFINITY,
-        thing: NO_THING,
     }
 }
 

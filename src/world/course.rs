@@ -1,7 +1,7 @@
 //! The centre line of the road: a closed loop of straights and bends, and the map between world
 //! coordinates (x, y) and road coordinates (s along, d to the left).
 
-use super::random::Draws;
+use super::random::{Draws, floor};
 
 /// Points farther than this from the centre line have no road coordinates, metres.
 pub(crate) const COURSE_REACH_M: f32 = 70.0;
@@ -37,12 +37,13 @@ impl Course {
         let (x, y) = resampled(&smoothed(&polygon(seed)));
         let n = x.len();
         let spacing = ((x[1] - x[0]).powi(2) + (y[1] - y[0]).powi(2)).sqrt();
-        let mut heading = vec![0.0; n];
+        let heading: Vec<f64> = (0..n)
+            .map(|i| {
+                let (a, b) = ((i + n - 1) % n, (i + 1) % n);
+                (y[b] - y[a]).atan2(x[b] - x[a])
+            })
+            .collect();
         let mut samples = Vec::with_capacity(n);
-        for i in 0..n {
-            let (a, b) = ((i + n - 1) % n, (i + 1) % n);
-            heading[i] = (y[b] - y[a]).atan2(x[b] - x[a]);
-        }
         for i in 0..n {
             let (a, b) = ((i + n - 1) % n, (i + 1) % n);
             let turn = wrapped_angle(heading[b] - heading[a]);
@@ -137,8 +138,8 @@ impl Course {
             across = dy * tx - dx * ty;
             curvature = k;
             bend = (1.0 - k * across).max(0.3);
-            let step = (along / bend / spacing).round();
-            if step == 0.0 || turn == 2 {
+            let step = floor(along / bend / spacing + 0.5);
+            if step == 0 || turn == 2 {
                 break;
             }
             i = (i + step as isize).rem_euclid(n);

@@ -282,7 +282,9 @@ fn shop_radiance(
             unit_at(seed, shop as i32, 1),
             unit_at(seed, shop as i32, 2),
             unit_at(seed, shop as i32, 3),
-        ) * 0.35,
+        )
+        .mix(vec3(0.5, 0.5, 0.5), 0.55)
+            * 0.3,
         if tone > 0.4 { 0.8 } else { 0.0 },
     );
     let top = style.storey_m;
@@ -324,11 +326,8 @@ fn shop_radiance(
     );
     let bright = unit_at(seed ^ 41, (u / 0.5) as i32, (v / 0.5) as i32);
     let lit = if sky.lamps { 0.5 } else { 0.10 } * (0.2 + tone);
-    let colour = vec3(
-        0.5 + unit_at(seed ^ 42, (u / 0.5) as i32, (v / 0.5) as i32),
-        0.5 + unit_at(seed ^ 43, (u / 0.5) as i32, (v / 0.5) as i32),
-        0.5 + unit_at(seed ^ 44, (u / 0.5) as i32, (v / 0.5) as i32),
-    );
+    let hue = |k: u32| 0.75 + 0.5 * unit_at(seed ^ k, floor(u / 0.5), floor(v / 0.5));
+    let colour = vec3(hue(42), hue(43), hue(44));
     let inside = colour * (goods * bright * lit) + vec3(0.015, 0.015, 0.017).times(point.light);
     let reflect = if door { 0.12 } else { 0.22 };
     inside * (1.0 - reflect) + sky.mirrored(point.mirrored) * reflect

@@ -208,6 +208,19 @@ fn marking(layout: &Layout, sample: &GroundSample, seed: u32) -> (f32, Vec3) {
         );
         return (bay * dash(s, 1.2, 0.7, sample.stretch_m), WHITE);
     }
+    if profile.shoulder_m > 2.3 {
+        let lane = across(
+            if side == 0 {
+                LANE_WIDTH_M
+            } else {
+                -LANE_WIDTH_M
+            },
+            0.07,
+        );
+        if lane > 0.0 {
+            return (lane, WHITE);
+        }
+    }
     if section.yellow_lines {
         let pair = line((from_kerb - 0.25).abs(), 0.045, sample.pixel_m).max(line(
             (from_kerb - 0.43).abs(),
@@ -246,7 +259,7 @@ fn legend(s: f32, d: f32, seed: u32) -> f32 {
         let letter = floor((v + 1.1) / 0.55) as f32;
         let (a, b) = ((v + 1.1) - letter * 0.55, u + 1.2);
         let stem = a < 0.11 || (a > 0.30 && a < 0.41 && (letter as i32) & 1 == 0);
-        let bar = a < 0.41 && (b < 0.3 || b > 2.1 || (b - 1.2).abs() < 0.15);
+        let bar = a < 0.41 && (!(0.3..2.1).contains(&b) || (b - 1.2).abs() < 0.15);
         (0.0..2.4).contains(&b) && (stem || bar)
     };
     if inside { 1.0 } else { 0.0 }

@@ -51,6 +51,8 @@ pub(crate) struct Side {
     pub(crate) frontage: Frontage,
     pub(crate) boundary: Boundary,
     pub(crate) parking: bool,
+    /// Tarmac beyond the lane and the parking row, metres: hatching, a bus or cycle lane.
+    pub(crate) shoulder_m: f32,
     /// Grass between kerb and pavement, metres; 0 for none.
     pub(crate) verge_m: f32,
     pub(crate) pavement_m: f32,
@@ -65,7 +67,7 @@ pub(crate) struct Side {
 impl Side {
     /// Offset of the kerb where the section is at its full width, metres.
     pub(crate) fn kerb_m(&self) -> f32 {
-        LANE_WIDTH_M + if self.parking { PARKING_WIDTH_M } else { 0.0 }
+        LANE_WIDTH_M + self.shoulder_m + if self.parking { PARKING_WIDTH_M } else { 0.0 }
     }
 
     /// Offset of the back of the pavement, metres.
@@ -326,10 +328,16 @@ fn side(draws: &mut Draws) -> Side {
         (Offices, _) => draws.between(2.5, 7.0),
         (Green, _) => draws.between(25.0, 38.0),
     };
+    let parking = draws.chance(0.4);
     Side {
         frontage,
         boundary,
-        parking: draws.chance(0.42),
+        parking,
+        shoulder_m: if parking || draws.chance(0.5) {
+            0.0
+        } else {
+            draws.between(0.4, 3.2)
+        },
         verge_m: if frontage != Shops && draws.chance(0.3) {
             draws.between(1.2, 2.5)
         } else {

@@ -128,7 +128,7 @@ impl Light {
                 (draws.unit() - 0.55).max(0.0) * 2.0
             },
             lamps: weather == Weather::Dusk,
-            exposure: draws.between(0.85, 1.5),
+            exposure: draws.between(0.8, 1.35),
         }
     }
 

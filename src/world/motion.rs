@@ -30,7 +30,11 @@ impl Motion {
             let omega = std::f64::consts::TAU / (period * draws.between(0.85, 1.2) as f64);
             // Amplitudes in metres a second; their sum stays below 0.45 of the mean speed.
             let amplitude = speed * 0.14 * draws.unit() as f64;
-            [amplitude, omega, draws.between(0.0, 6.28) as f64]
+            [
+                amplitude,
+                omega,
+                draws.between(0.0, std::f32::consts::TAU) as f64,
+            ]
         });
         Self {
             seed,

@@ -3,7 +3,7 @@
 //! corners, the weights w = M^-1 r of a ray r are all >= 0 inside, and their sum is 1/z.
 
 use super::camera::{Intrinsics, RayTable};
-use super::facet::Facet;
+use super::facet::{Facet, Round};
 use super::geometry::Vec3;
 use super::noise::NoiseTiles;
 use super::scene::Class;
@@ -117,62 +117,70 @@ pub(crate) fn triangles_from_facets(
     triangles
 }
 
-/// Fills `seen` (rows `first_row`.. of the image) with the nearest facets.
-pub(crate) fn scan_rows(
-    seen: &mut [Seen],
-    first_row: usize,
-    width: usize,
-    rays: &RayTable,
-    triangles: &[ScreenTriangle],
-    facets: &[Facet],
-    tiles: &NoiseTiles,
-    metres_per_pixel: f32,
-) {
-    let rows = seen.len() / width;
-    for (index, triangle) in triangles.iter().enumerate() {
-        let top = (triangle.rows[0] as usize).max(first_row);
-        let bottom = (triangle.rows[1] as usize).min(first_row + rows - 1);
-        if top > bottom {
-            continue;
-        }
-        let facet = &facets[triangle.facet as usize];
-        let cut_out = facet.surface.is_cut_out()
-            || facet.slenderness > 0.0
-            || facet.round != super::facet::Round::Flat;
-        let (left, right) = (triangle.columns[0] as usize, triangle.columns[1] as usize);
-        for row in top..=bottom {
-            let line = row * width;
-            let xs = &rays.x[line + left..=line + right];
-            let ys = &rays.y[line + left..=line + right];
-            let start = (row - first_row) * width + left;
-            let out = &mut seen[start..start + xs.len()];
-            for ((&x, &y), cell) in xs.iter().zip(ys).zip(out) {
-                let w = triangle.weigh(x, y);
-                let inverse_z = w[0] + w[1] + w[2];
-                // A hair of slack closes the seams between neighbours.
-                let slack = -2e-4 * inverse_z;
-                if !(inverse_z > cell.inverse_z && w[0] >= slack && w[1] >= slack && w[2] >= slack)
-                {
-                    continue;
-                }
-                if cut_out {
-                    let z = 1.0 / inverse_z;
-                    let [u, v] = triangle.uv_of(w, z);
-                    match coverage(facet, u, v, z * metres_per_pixel, tiles) {
-                        Coverage::Hole => continue,
-                        Coverage::Veil => {
-                            if inverse_z > cell.veil_inverse_z {
-                                cell.veil_inverse_z = inverse_z;
-                                cell.veil_facet = triangle.facet;
-                            }
-                            continue;
-                        }
-                        Coverage::Solid => {}
-                    }
-                }
-                cell.inverse_z = inverse_z;
-                cell.triangle = index as u32;
+/// A frame's facets, ready to be scanned.
+pub(crate) struct Screen<'a> {
+    pub(crate) rays: &'a RayTable,
+    pub(crate) width: usize,
+    pub(crate) facets: &'a [Facet],
+    /// Nearest first.
+    pub(crate) triangles: &'a [ScreenTriangle],
+    pub(crate) tiles: &'a NoiseTiles,
+    /// Angle of a pixel, radians.
+    pub(crate) pixel_angle: f32,
+}
+
+impl Screen<'_> {
+    /// Fills `seen` (rows `first_row`.. of the image) with the nearest facets.
+    pub(crate) fn scan_rows(&self, seen: &mut [Seen], first_row: usize) {
+        let rows = seen.len() / self.width;
+        for (index, triangle) in self.triangles.iter().enumerate() {
+            let top = (triangle.rows[0] as usize).max(first_row);
+            let bottom = (triangle.rows[1] as usize).min(first_row + rows - 1);
+            for row in top..=bottom {
+                let start = (row - first_row) * self.width;
+                self.scan_row(
+                    &mut seen[start..start + self.width],
+                    row,
+                    index as u32,
+                    triangle,
+                );
             }
+        }
+    }
+
+    #[inline]
+    fn scan_row(&self, seen: &mut [Seen], row: usize, index: u32, triangle: &ScreenTriangle) {
+        let facet = &self.facets[triangle.facet as usize];
+        let cut_out = facet.surface.is_cut_out() || facet.round != Round::Flat;
+        let (left, right) = (triangle.columns[0] as usize, triangle.columns[1] as usize);
+        let line = row * self.width;
+        let xs = &self.rays.x[line + left..=line + right];
+        let ys = &self.rays.y[line + left..=line + right];
+        for ((&x, &y), cell) in xs.iter().zip(ys).zip(&mut seen[left..=right]) {
+            let w = triangle.weigh(x, y);
+            let inverse_z = w[0] + w[1] + w[2];
+            // A hair of slack closes the seams between neighbours.
+            let slack = -2e-4 * inverse_z;
+            if !(inverse_z > cell.inverse_z && w[0] >= slack && w[1] >= slack && w[2] >= slack) {
+                continue;
+            }
+            if cut_out {
+                let z = 1.0 / inverse_z;
+                let [u, v] = triangle.uv_of(w, z);
+                match coverage(facet, u, v, z * self.pixel_angle, self.tiles) {
+                    Coverage::Hole => continue,
+                    Coverage::Veil => {
+                        if inverse_z > cell.veil_inverse_z {
+                            cell.veil_inverse_z = inverse_z;
+                            cell.veil_facet = triangle.facet;
+                        }
+                        continue;
+                    }
+                    Coverage::Solid => {}
+                }
+            }
+            cell.inverse_z = inverse_z;
+            cell.triangle = index;
         }
     }
 }

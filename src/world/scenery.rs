@@ -12,7 +12,8 @@ use super::layout::{Boundary, Frontage, KERB_HEIGHT_M, Layout, SIDE_ROAD_LENGTH_
 use super::random::{Draws, hash};
 use super::scene::{Stand, Thing};
 use super::tree::{bush, tree};
-use super::vehicle::{VehicleKind, vehicle};
+use super::vehicle::vehicle;
+use super::vehicle_body::VehicleKind;
 
 /// All standing things, and the facade styles that they refer to.
 pub(crate) struct Scenery {
@@ -194,7 +195,7 @@ impl Planter<'_> {
                 s = to + if gates { draws.between(1.0, 3.2) } else { 0.0 };
             }
         }
-        if !side.parking && side.verge_m == 0.0 && draws.chance(0.3) {
+        if !side.parking && side.verge_m == 0.0 && draws.chance(0.45) {
             let rail = BarrierStyle::guard_rail(draws);
             let d = sign_of(index) * (side.kerb_m() + 0.35);
             let from = section.start_m + 8.0;

@@ -261,7 +261,9 @@ impl Shader<'_> {
                 let deep = 0.62 + 0.38 * normal.z.max(-0.6);
                 let through = self.light.sun_radiance * (0.12 * sunlit.max(0.3));
                 let tone = deep * (0.30 + 1.1 * clump * clump + 0.7 * grain);
-                (albedo * tone).times(light + through)
+                // Leaves let light through, so the underside of a crown is not black.
+                let soft = light + self.light.ambient * 0.35 + through;
+                (albedo * tone).times(soft)
             }
             Surface::Twigs(albedo, ..) => {
                 let tone = tile.grain.at(u * 90.0, v * 90.0, 1.0);

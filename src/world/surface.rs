@@ -205,8 +205,7 @@ pub(crate) fn coverage(
             let radius = square.sqrt();
             if radius > 1.0 {
                 Coverage::Hole
-            } else if radius > 0.86
-                || radius < 0.1
+            } else if !(0.1..0.86).contains(&radius)
                 || unit_at(9, (v.atan2(u) * 6.0) as i32, 0) < 0.06
             {
                 Coverage::Solid

@@ -5,11 +5,12 @@ use super::layout::{Ground, KERB_HEIGHT_M, LANE_WIDTH_M, Layout};
 use super::person::{cyclist, pedestrian};
 use super::random::{Draws, hash, smooth_noise};
 use super::scene::{Stand, Thing};
-use super::vehicle::{VehicleKind, vehicle};
+use super::vehicle::vehicle;
+use super::vehicle_body::VehicleKind;
 
 const HORIZON_M: f64 = 180.0;
 const ONCOMING_GAP_M: f64 = 62.0;
-const CYCLIST_GAP_M: f64 = 58.0;
+const CYCLIST_GAP_M: f64 = 50.0;
 const PEOPLE_GAP_M: f64 = 8.5;
 
 /// The traffic of one world.
@@ -77,7 +78,7 @@ impl Traffic<'_> {
             let s = (start - speed * seconds).rem_euclid(length);
             let gap = self.course.gap(ego_m, s);
             let kind = VehicleKind::drawn(&mut look);
-            if gap < -20.0 || gap > HORIZON_M {
+            if !(-20.0..HORIZON_M).contains(&gap) {
                 continue;
             }
             let d = -(LANE_WIDTH_M as f64) * 0.5 - 0.1 + look.between(-0.15, 0.15) as f64;
@@ -141,7 +142,7 @@ impl Traffic<'_> {
             let offset = (kerb + profile.verge_m + across) as f64;
             let d = if side == 0 { offset } else { -offset };
             let turn = if pace == 0.0 {
-                look.between(0.0, 6.28) as f64
+                look.between(0.0, std::f32::consts::TAU) as f64
             } else if way < 0.0 {
                 std::f64::consts::PI
             } else {

@@ -21,11 +21,11 @@ pub(crate) fn tree(foot: Vec3, height_m: f32, leafy: f32, draws: &mut Draws) -> 
     let rise = height_m * 0.36;
     if draws.unit() < leafy {
         let tone = draws.pick(&[
-            vec3(0.085, 0.120, 0.040),
-            vec3(0.110, 0.130, 0.045),
-            vec3(0.070, 0.100, 0.042),
-            vec3(0.145, 0.130, 0.050),
-            vec3(0.045, 0.070, 0.036),
+            vec3(0.130, 0.175, 0.060),
+            vec3(0.170, 0.195, 0.070),
+            vec3(0.105, 0.150, 0.065),
+            vec3(0.210, 0.185, 0.075),
+            vec3(0.065, 0.100, 0.052),
         ]);
         for _ in 0..5 {
             let tip = crown + inside_ball(draws) * (spread * 0.6);
@@ -37,7 +37,7 @@ pub(crate) fn tree(foot: Vec3, height_m: f32, leafy: f32, draws: &mut Draws) -> 
             let centre = crown + vec3(q.x * spread, q.y * spread, q.z * rise);
             let radius = spread * draws.between(0.28, 0.5);
             let shade = 0.7 + 0.35 * q.z + draws.between(-0.1, 0.15);
-            let leaves = Surface::Leaves(tone * shade.max(0.35), draws.bits() as u32, 0.62);
+            let leaves = Surface::Leaves(tone * shade.max(0.35), draws.bits() as u32, 0.56);
             list.ball(centre, radius, radius * 0.85, leaves);
         }
     } else {
@@ -76,7 +76,7 @@ pub(crate) fn tree(foot: Vec3, height_m: f32, leafy: f32, draws: &mut Draws) -> 
 /// A round bush of a radius.
 pub(crate) fn bush(foot: Vec3, radius_m: f32, draws: &mut Draws) -> Thing {
     let mut list = PartList::new(Class::Tree);
-    let tone = vec3(0.07, 0.095, 0.040) * draws.between(0.7, 1.4);
+    let tone = vec3(0.10, 0.135, 0.055) * draws.between(0.7, 1.4);
     for k in 0..7 {
         let q = inside_ball(draws);
         let low = if k < 4 { 0.35 } else { 0.8 };

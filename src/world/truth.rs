@@ -3,7 +3,7 @@
 use super::camera::Intrinsics;
 use super::geometry::Pose;
 use super::layout::Ground;
-use super::scene::Thing;
+use super::scene::{Footprint, Thing};
 use super::shade::Shader;
 
 /// Free road.
@@ -186,6 +186,9 @@ fn nearby(extent: &GridExtent, base: &Pose, things: &[&Thing]) -> Vec<u32> {
     (0..things.len() as u32)
         .filter(|&index| {
             let thing = things[index as usize];
+            if matches!(thing.footprint, Footprint::Nothing) {
+                return false;
+            }
             let (dx, dy) = (thing.centre.x - x, thing.centre.y - y);
             (dx * dx + dy * dy).sqrt() < reach + thing.radius_m
         })

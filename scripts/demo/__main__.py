@@ -105,15 +105,14 @@ def arguments() -> argparse.Namespace:
 def made_drive(args: argparse.Namespace) -> Path:
     """A bag with a drive of the made world, rendered unless it is there already."""
     bag = args.out / f"drive_seed{args.seed}_{args.frames}"
-    if not bag.exists():
+    # The index is written last: a folder without one is a rendering that was stopped.
+    if not (bag / "metadata.yaml").exists():
         print(f"rendering a drive of {args.frames} frames (seed {args.seed})")
-        fresh = bag.with_name(f"{bag.name}.part")
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(bag, ignore_errors=True)
         call(
-            [args.bin / "ecmnet", "world", "--out", fresh]
+            [args.bin / "ecmnet", "world", "--out", bag]
             + ["--frames", str(args.frames), "--seed", str(args.seed)]
         )
-        fresh.rename(bag)
     return bag
 
 
@@ -167,15 +166,22 @@ def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
             "the node did not report on /diagnostics",
             alive=[node, collector.process],
         )
-        start_ns = time.time_ns() + 3 * 10**9
-        collector.tell(str(start_ns - topics.first_ns))
         player = Peer(
             "player",
             [sys.executable, str(HERE / "play.py"), "--bag", str(bag), "--to", IMAGE]
-            + ["--image-topic", topics.image, "--start-ns", str(start_ns)],
+            + ["--image-topic", topics.image],
             environment,
         )
         peers.append(player)
+        wait_until(
+            lambda: player.last.get("ready"),
+            f"the node did not subscribe to {IMAGE}",
+            alive=[node, player.process],
+        )
+        # The node takes up the player's QoS within a second of seeing it.
+        start_ns = time.time_ns() + 2 * 10**9
+        collector.tell(str(start_ns - topics.first_ns))
+        player.tell(str(start_ns))
         follow(player, collector, node)
         sent = player.finish()["sent"]
         account = collector.finish()

@@ -17,6 +17,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -158,12 +159,16 @@ def main() -> int:
     closed = threading.Event()
     threading.Thread(target=follow_input, args=(collector, closed), daemon=True).start()
     said = time.monotonic()
-    while not closed.is_set():
-        rclpy.spin_once(collector.node, timeout_sec=0.05)
-        if time.monotonic() - said >= 1.0:
-            said = time.monotonic()
-            collector.report(done=False)
-    collector.close()
+    try:
+        while not closed.is_set():
+            rclpy.spin_once(collector.node, timeout_sec=0.05)
+            if time.monotonic() - said >= 1.0:
+                said = time.monotonic()
+                collector.report(done=False)
+    except ExternalShutdownException:
+        return 1
+    finally:
+        collector.close()
     collector.report(done=True)
     rclpy.try_shutdown()
     return 0

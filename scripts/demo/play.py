@@ -1,6 +1,8 @@
 """Plays a bag's images to a topic at their recorded rate, stamps moved to now.
 
-Prints one JSON line a second, and one at the end: `{"sent": n, "done": bool}`.
+Prints a JSON line when the topic has a subscriber, then reads the wall time of the first image,
+in nanoseconds, from standard input; a line a second follows, and one at the end. Stays until
+standard input closes.
 """
 
 import argparse
@@ -12,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import rclpy
+import sensor_msgs.msg
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.utilities import get_message
 from rosbags.rosbag2 import Reader
 
 READY_TIMEOUT_S = 60.0
@@ -27,7 +29,6 @@ def main() -> int:
     parser.add_argument("--bag", type=Path, required=True)
     parser.add_argument("--image-topic", required=True, help="the topic in the bag")
     parser.add_argument("--to", required=True, help="the topic to publish on")
-    parser.add_argument("--start-ns", type=int, required=True, help="wall time of the first image")
     args = parser.parse_args()
     with Reader(args.bag) as reader:
         connection = next(c for c in reader.connections if c.topic == args.image_topic)
@@ -40,17 +41,20 @@ def play(messages: Iterator[tuple[int, bytes]], type_name: str, args: argparse.N
     rclpy.init()
     node = rclpy.create_node("demo_player")
     qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-    publisher = node.create_publisher(get_message(type_name), args.to, qos)
+    message_type = getattr(sensor_msgs.msg, type_name.rpartition("/")[2])
+    publisher = node.create_publisher(message_type, args.to, qos)
     deadline = time.monotonic() + READY_TIMEOUT_S
     while publisher.get_subscription_count() == 0:
         if time.monotonic() > deadline:
             print(f"no subscriber on {args.to} within {READY_TIMEOUT_S:.0f} s", file=sys.stderr)
             return 1
         rclpy.spin_once(node, timeout_sec=0.1)
+    print(json.dumps({"ready": True}), flush=True)
+    start_ns = int(sys.stdin.readline())
     sent, first_ns, said = 0, None, time.monotonic()
     for ns, raw in messages:
         first_ns = ns if first_ns is None else first_ns
-        offset_ns = args.start_ns - first_ns
+        offset_ns = start_ns - first_ns
         time.sleep(max(0.0, (ns + offset_ns - time.time_ns()) / 1e9))
         publisher.publish(restamped(raw, offset_ns))
         sent += 1

@@ -11,6 +11,8 @@ pub struct RosArguments {
     pub rules: Vec<RemapRule>,
     /// Parameter files in the order given.
     pub params_files: Vec<String>,
+    /// Whether `--disable-rosout-logs` is among them.
+    pub rosout_disabled: bool,
     /// Arguments between `--ros-args` and `--` that ROS does not know.
     pub unknown: Vec<String>,
     /// Arguments that are not for ROS, without the program's name.
@@ -77,8 +79,8 @@ impl RosArguments {
                 | "--log-file-name" => {
                     arguments.next();
                 }
+                "--disable-rosout-logs" => sorted.rosout_disabled = true,
                 "--enable-rosout-logs"
-                | "--disable-rosout-logs"
                 | "--enable-stdout-logs"
                 | "--disable-stdout-logs"
                 | "--enable-external-lib-logs"

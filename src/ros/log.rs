@@ -1,16 +1,29 @@
 //! Log lines to the console and `/rosout`, from any thread, with a throttle.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use r2r::rcl_interfaces::msg::Log as LogMessage;
+use r2r::{Publisher, QosProfile};
+
+use super::clock::RosClock;
+use super::error::NodeError;
 
 /// Least time between two lines of one throttled subject.
 const THROTTLE: Duration = Duration::from_secs(5);
+
+/// `/rosout` as rcl's own publishers have it.
+const ROSOUT_QOS: QosProfile = QosProfile::default()
+    .keep_last(1000)
+    .transient_local()
+    .lifespan(Duration::from_secs(10));
 
 /// Writes a node's log.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     name: Arc<str>,
+    rosout: Arc<Mutex<Option<Rosout>>>,
     subjects: Arc<Mutex<HashMap<&'static str, Subject>>>,
 }
 
@@ -20,23 +33,71 @@ struct Subject {
     unsaid: u64,
 }
 
+/// The publisher of `/rosout`.
+#[derive(Debug)]
+struct Rosout {
+    publisher: Publisher<LogMessage>,
+    clock: RosClock,
+}
+
 impl Log {
-    /// Returns a log under the node's logger name.
+    /// Returns a log under the node's logger name, to the console alone as yet.
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
+            rosout: Arc::default(),
             subjects: Arc::default(),
         }
     }
 
+    /// Writes to `/rosout` through `node` from now on.
+    ///
+    /// Up to Iron rcl makes this publisher with the node; from Jazzy on it leaves it to the
+    /// client library, and r2r 0.9.7 makes none.
+    pub(super) fn follow(&self, node: &mut r2r::Node) -> Result<(), NodeError> {
+        if !matches!(r2r::ROS_DISTRO, "foxy" | "galactic" | "humble" | "iron") {
+            let publisher = node
+                .create_publisher("/rosout", ROSOUT_QOS)
+                .map_err(NodeError::ros("create the publisher of /rosout"))?;
+            let clock = RosClock::of(node);
+            *self.hold_rosout() = Some(Rosout { publisher, clock });
+        }
+        Ok(())
+    }
+
     /// Writes an INFO line.
     pub(super) fn info(&self, text: &str) {
-        r2r::log_info!(&self.name, "{}", printable(text));
+        let text = printable(text);
+        r2r::log_info!(&self.name, "{text}");
+        self.publish(LogMessage::INFO as u8, text);
     }
 
     /// Writes a WARN line.
     pub(super) fn warn(&self, text: &str) {
-        r2r::log_warn!(&self.name, "{}", printable(text));
+        let text = printable(text);
+        r2r::log_warn!(&self.name, "{text}");
+        self.publish(LogMessage::WARN as u8, text);
+    }
+
+    /// A line that cannot be published is on the console all the same.
+    fn publish(&self, level: u8, msg: String) {
+        if let Some(rosout) = &*self.hold_rosout() {
+            let stamp = rosout.clock.now().unwrap_or_default();
+            let _unsent = rosout.publisher.publish(&LogMessage {
+                stamp: r2r::builtin_interfaces::msg::Time {
+                    sec: stamp.sec,
+                    nanosec: stamp.nanosec,
+                },
+                level,
+                name: self.name.to_string(),
+                msg,
+                ..Default::default()
+            });
+        }
+    }
+
+    fn hold_rosout(&self) -> MutexGuard<'_, Option<Rosout>> {
+        self.rosout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a WARN line, unless one of the same subject was written within five seconds; the

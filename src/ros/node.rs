@@ -34,9 +34,13 @@ const STOP_WITHIN: Duration = Duration::from_millis(500);
 /// Runs the node of a process with these arguments until SIGINT or SIGTERM; errs if it cannot start or a thread ends by a fault.
 pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
     let context = context::create(arguments)?;
-    let node = create(&context)?;
+    let mut node = create(&context)?;
     let resolver = resolver(&node, arguments)?;
     let log = Log::new(node.logger());
+    let rosout = !arguments.rosout_disabled;
+    if rosout {
+        log.follow(&mut node)?;
+    }
     let mut parameters = Parameters::from_overrides(overrides(&node))?;
     let segmenter = Segmenter::new(&segmenter_options(parameters.settings())?)?;
     parameters.admit_classes(segmenter.classes().clone())?;
@@ -52,6 +56,7 @@ pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
         context,
         wiring,
         resolver,
+        rosout,
         classes,
         parameters,
         choices: choices_sender,

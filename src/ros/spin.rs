@@ -83,6 +83,8 @@ pub(super) struct SpinThread {
     pub(super) context: r2r::Context,
     pub(super) wiring: Wiring,
     pub(super) resolver: Resolver,
+    /// Whether the log goes to `/rosout`, too.
+    pub(super) rosout: bool,
     pub(super) classes: ClassTable,
     pub(super) parameters: Parameters,
     pub(super) choices: watch::Sender<Choices>,
@@ -200,7 +202,10 @@ impl SpinThread {
     }
 
     fn renew_node(&mut self) -> Result<(), NodeError> {
-        let node = super::node::create(&self.context)?;
+        let mut node = super::node::create(&self.context)?;
+        if self.rosout {
+            self.log.follow(&mut node)?;
+        }
         let (wiring, outputs) = Wiring::create(node, &self.classes, &self.parameters, &self.log)?;
         self.shared.replace_outputs(outputs);
         self.wiring = wiring;

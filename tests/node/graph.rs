@@ -253,14 +253,22 @@ impl Peer {
     pub(crate) fn advertise(&mut self, topic: &str, type_name: &str, reliable: bool) -> Result<()> {
         let arguments = json!({"topic": topic, "type": type_name, "reliable": reliable});
         self.ask("advertise", arguments)?;
-        self.wait_until_read(topic)
+        self.wait_until_read(topic, reliable)
     }
 
-    /// Waits until somebody reads this peer's topic.
-    pub(crate) fn wait_until_read(&mut self, topic: &str) -> Result<()> {
+    /// Waits until every reader of this peer's topic is matched, one of them as reliable as it.
+    ///
+    /// A node that guessed before it saw the publisher subscribes again; what is published in
+    /// between would be lost.
+    pub(crate) fn wait_until_read(&mut self, topic: &str, reliable: bool) -> Result<()> {
         wait_for(&format!("a reader of {topic}"), || {
-            let readers = self.ask("matched", json!({ "topic": topic }))?;
-            Ok((readers != json!(0)).then_some(()))
+            let endpoints = self.ask("endpoints", json!({ "topic": topic }))?;
+            let readers = endpoints["subscriptions"].as_array().context("a list")?;
+            let alike = readers.iter().any(|reader| reader["reliable"] == reliable);
+            let matched = self.ask("matched", json!({ "topic": topic }))?;
+            // Reliable readers do not match a best-effort publisher.
+            let all = !reliable || matched == json!(readers.len());
+            Ok((alike && all && matched != json!(0)).then_some(()))
         })
     }
 

@@ -1,8 +1,18 @@
 //! The node on a live ROS graph with a foreign peer (rclpy over Fast DDS).
 
+mod bad_frames;
+mod diagnostics;
 mod graph;
 mod images;
+mod layouts;
+mod lifetime;
+mod names;
+mod outputs;
+mod parameters;
 mod pictures;
+#[allow(dead_code, unreachable_pub, reason = "the parity test uses the rest")]
 #[path = "../parity/seeded.rs"]
 mod seeded;
+mod slow_network;
+mod start;
 mod weights;

@@ -44,7 +44,8 @@ class GraphPeer:
     def publish(self, *, topic: str, message: dict):
         """Publishes a message given as nested fields; `"now"` as a stamp is this moment."""
         publisher = self.publishers[topic]
-        filled = fill_message(publisher.msg_type(), message, now=self.node.get_clock().now())
+        # Large data takes its time to fill: the clock is read after it.
+        filled = fill_message(publisher.msg_type(), message, now=self.node.get_clock().now)
         publisher.publish(filled)
 
     def publish_serialized(self, *, topic: str, bytes: str):
@@ -54,7 +55,7 @@ class GraphPeer:
     def stream(self, *, topic: str, message: dict, rate_hz: float, count: int = 0):
         """Publishes a message again and again, each stamped now, until `count` or `stop`."""
         publisher = self.publishers[topic]
-        filled = fill_message(publisher.msg_type(), message, now=self.node.get_clock().now())
+        filled = fill_message(publisher.msg_type(), message, now=self.node.get_clock().now)
         state = {"sent": 0, "stop": threading.Event()}
         self.streams[topic] = state
 
@@ -130,7 +131,7 @@ class GraphPeer:
         client = self.clients[service]
         if not client.wait_for_service(timeout_sec=timeout_s):
             raise TimeoutError(f"no service {service} within {timeout_s} s")
-        now = self.node.get_clock().now()
+        now = self.node.get_clock().now
         future = client.call_async(fill_message(service_type.Request(), request, now=now))
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())

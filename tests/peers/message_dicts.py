@@ -14,11 +14,12 @@ def interface_type(name: str):
 
 
 def fill_message(message, values: dict, *, now):
-    """Sets the fields of a message; `"now"` as a stamp is `now`, text for bytes is base64."""
-    for name, value in values.items():
+    """Sets the fields of a message; `"now"` as a stamp is what `now()` says once all other fields
+    are set, text for bytes is base64."""
+    for name, value in sorted(values.items(), key=lambda item: holds_now(item[1])):
         current = getattr(message, name)
         if value == "now":
-            setattr(message, name, now.to_msg())
+            setattr(message, name, now().to_msg())
         elif isinstance(value, dict):
             fill_message(current, value, now=now)
         elif isinstance(value, str) and not isinstance(current, str):
@@ -29,6 +30,13 @@ def fill_message(message, values: dict, *, now):
         else:
             setattr(message, name, value)
     return message
+
+
+def holds_now(value) -> bool:
+    """Whether a value is, or has in it, a stamp of this moment."""
+    if isinstance(value, dict):
+        return any(holds_now(item) for item in value.values())
+    return value == "now"
 
 
 def dict_from_message(value):

@@ -196,7 +196,7 @@ pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
 /// An rclpy process; see `tests/peers/graph_peer.py` for its commands.
 pub(crate) struct Peer {
     child: Child,
-    commands: ChildStdin,
+    commands: Option<ChildStdin>,
     answers: Receiver<String>,
 }
 
@@ -219,7 +219,7 @@ impl Peer {
         });
         Ok(Self {
             child,
-            commands,
+            commands: Some(commands),
             answers,
         })
     }
@@ -227,7 +227,11 @@ impl Peer {
     /// Gives a command and returns its answer.
     pub(crate) fn ask(&mut self, name: &str, mut arguments: Value) -> Result<Value> {
         arguments["do"] = json!(name);
-        writeln!(self.commands, "{arguments}")?;
+        let commands = self
+            .commands
+            .as_mut()
+            .context("commands end with the peer")?;
+        writeln!(commands, "{arguments}")?;
         let answer = self
             .answers
             .recv_timeout(2 * DEADLINE)
@@ -337,7 +341,16 @@ impl Peer {
 }
 
 impl Drop for Peer {
+    /// A peer that ends in order leaves the graph at once; a killed one stays in it for DDS's
+    /// lease of 20 s.
     fn drop(&mut self) {
+        self.commands.take();
+        for _ in 0..100 {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }

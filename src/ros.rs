@@ -10,6 +10,7 @@ mod clock;
 mod context;
 mod diagnostics;
 mod error;
+mod graph;
 mod inference;
 mod intake;
 mod latest;
@@ -25,4 +26,5 @@ mod spin;
 
 pub use arguments::RosArguments;
 pub use error::NodeError;
+pub use graph::{TopicPublisher, publishers_of_topic};
 pub use node::run;

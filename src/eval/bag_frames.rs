@@ -140,7 +140,11 @@ impl<'a> BagFrames<'a> {
             }
         }
         if chosen.is_empty() {
-            let why = why_nothing(sources, [&images, &selected, &labels], mask_stamps.as_ref());
+            let mut why = why_nothing(sources, [&images, &selected, &labels], mask_stamps.as_ref());
+            // Its frames may be in the part that cannot be read.
+            for damage in &damage {
+                why += &format!("; {damage}");
+            }
             return Err(EvalError::NothingToScore { why });
         }
         let used: BTreeSet<Stamp> = matched.values().copied().collect();
@@ -224,6 +228,11 @@ impl<'a> BagFrames<'a> {
             (Ok(truth), Ok(recorded)) => (truth, recorded),
             (Err(error), _) | (_, Err(error)) => return Some(Err(error)),
         };
+        // The stamps were there when they were read first, so the file has changed or failed.
+        if self.labels.is_some() != truth.is_some() || self.masks.is_some() != recorded.is_some() {
+            let why = "its label or mask could not be read again".to_owned();
+            return skipped(name, "unreadable", why);
+        }
         Some(Ok(Step::Frame(Box::new(Frame {
             name,
             header,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ecmnet_ros::bag::{Bag, BagWriter, Qos};
-use ecmnet_ros::msg::{Image, Message};
+use ecmnet_ros::msg::{CompressedImage, Image, Message};
 
 use crate::program::{Bench, CLASSES, PERIOD_NS, SIZE, START_NS, image};
 
@@ -326,6 +326,47 @@ fn broken_images_are_skipped_by_reason() -> Result<()> {
         {"short_data": 1, "encoding": 1, "duplicate_stamp": 1, "torn_message": 1}
     );
     assert_eq!((&json["frames"], &json["skipped"]), (&2.into(), &skipped));
+    Ok(())
+}
+
+#[test]
+fn compressed_images_and_png_labels_score_like_raw_ones() -> Result<()> {
+    let bench = Bench::new()?;
+    bench.write_bag("raw", 2, |_| Some((0, SIZE, stripes())))?;
+    let mut bag = BagWriter::create(&bench.path("compressed"))?;
+    let images = bag.add_topic::<CompressedImage<'_>>("/image", Qos::DEFAULT)?;
+    let labels = bag.add_topic::<CompressedImage<'_>>("/labels", Qos::DEFAULT)?;
+    let [width, height] = SIZE.map(|side| side as u32);
+    let truth = image::GrayImage::from_raw(width, height, stripes()).context("a label")?;
+    truth.save(bench.path("truth.png"))?;
+    let truth = fs::read(bench.path("truth.png"))?;
+    for frame in 0..3 {
+        bench.write_png("image.png", frame)?;
+        let mut file = fs::read(bench.path("image.png"))?;
+        if frame == 2 {
+            file.truncate(200);
+        }
+        let stamp_ns = START_NS + frame as i64 * PERIOD_NS;
+        let compressed = |data| CompressedImage {
+            header: image(stamp_ns, SIZE, "rgb8", &[]).header,
+            format: "png",
+            data,
+        };
+        bag.write(images, stamp_ns, &compressed(&file))?;
+        bag.write(labels, stamp_ns, &compressed(&truth))?;
+    }
+    bag.finish()?;
+    for bag in ["raw", "compressed"] {
+        let said = bench.network(&format!(
+            "eval {bag} --image-topic /image --labels-topic /labels --json {bag}.json"
+        ))?;
+        assert_eq!(said.status, Some(0), "{}", said.err);
+    }
+    let [raw, compressed] = [bench.json("raw.json")?, bench.json("compressed.json")?];
+    for key in ["frames", "miou", "iou", "pixel_accuracy"] {
+        assert_eq!(raw[key], compressed[key], "{key}");
+    }
+    assert_eq!(compressed["skipped"], serde_json::json!({"broken_file": 1}));
     Ok(())
 }
 

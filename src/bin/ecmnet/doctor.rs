@@ -13,8 +13,15 @@ use crate::output::{print, sentence};
 /// Receive buffer that lets a few raw camera images wait: what Fast DDS's documentation asks for.
 const GOOD_RMEM_MAX_BYTES: u64 = 4 << 20;
 
+/// How long publishers are waited for; discovery on one machine takes a few tenths of a second.
+#[cfg(feature = "ros")]
+const DISCOVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// Topic whose publishers to look for, such as /camera/image_raw; may be given more than once
+    #[arg(long, value_name = "TOPIC", value_parser = full_name)]
+    topic: Vec<String>,
     #[command(flatten)]
     network: NetworkArguments,
 }
@@ -29,7 +36,7 @@ enum Finding {
 
 /// Prints every finding; errs if one keeps the programs from working.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let findings = [
+    let mut findings = vec![
         ("program", Finding::Good(crate::VERSION.to_owned())),
         ("weights", weights(&arguments.network)),
         ("gpu", gpu()),
@@ -37,6 +44,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("domain", domain()),
         ("buffers", buffers()),
     ];
+    for name in &arguments.topic {
+        findings.extend(topic(name).into_iter().map(|finding| ("topic", finding)));
+    }
     let mut bad = 0;
     let mut lines = String::new();
     for (name, finding) in &findings {
@@ -125,5 +135,54 @@ fn buffers() -> Finding {
              {GOOD_RMEM_MAX_BYTES} (sysctl -w net.core.rmem_max={GOOD_RMEM_MAX_BYTES})"
         )),
         None => Finding::Notable("net.core.rmem_max cannot be read".to_owned()),
+    }
+}
+
+/// A finding for each publisher, or one that says why there is none.
+#[cfg(feature = "ros")]
+fn topic(name: &str) -> Vec<Finding> {
+    use ecmnet_ros::ros::{TopicPublisher, publishers_of_topic};
+
+    let line = |publisher: &TopicPublisher| {
+        let reliability = if publisher.reliable {
+            "reliable"
+        } else {
+            "best effort"
+        };
+        let durability = if publisher.transient_local {
+            "transient local"
+        } else {
+            "volatile"
+        };
+        let TopicPublisher {
+            node, type_name, ..
+        } = publisher;
+        let text = format!("{name} [{type_name}] from {node}, {reliability}, {durability}");
+        match type_name.as_str() {
+            "sensor_msgs/msg/Image" | "sensor_msgs/msg/CompressedImage" => Finding::Good(text),
+            _ => Finding::Notable(format!("{text}; no images, so the node cannot use it")),
+        }
+    };
+    match publishers_of_topic(name, DISCOVERY) {
+        Ok(publishers) if publishers.is_empty() => vec![Finding::Bad(format!(
+            "nobody publishes {name}; check its name (ros2 topic list), that ROS_DOMAIN_ID is the \
+             camera's, and ROS_AUTOMATIC_DISCOVERY_RANGE if it is on another machine"
+        ))],
+        Ok(publishers) => publishers.iter().map(line).collect(),
+        Err(error) => vec![Finding::Bad(error.to_string())],
+    }
+}
+
+#[cfg(not(feature = "ros"))]
+fn topic(name: &str) -> Vec<Finding> {
+    let text = format!("{name}: this build has no ROS 2, so its publishers cannot be looked for");
+    vec![Finding::Bad(text)]
+}
+
+fn full_name(text: &str) -> Result<String, String> {
+    if text.starts_with('/') && text.len() > 1 {
+        Ok(text.to_owned())
+    } else {
+        Err("a full topic name that starts with / is needed".to_owned())
     }
 }

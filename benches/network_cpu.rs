@@ -15,8 +15,7 @@ use candle_core::{Device, Tensor};
 use clap::Parser;
 use ecmnet_ros::network::{ECMNet, Weights};
 
-#[allow(dead_code, reason = "shared with the parity tests")]
-#[path = "../tests/parity/seeded.rs"]
+#[path = "../tests/seeded/mod.rs"]
 mod seeded;
 
 #[derive(Parser)]

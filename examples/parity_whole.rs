@@ -1,6 +1,8 @@
 //! `make parity`: every element of every intermediate against the PyTorch twin's, from the files that
 //! `ecmnet_training.goldens --whole` wrote. Exit status 1 where one is further off than the tolerance.
 
+#![allow(clippy::print_stdout, reason = "a program prints its result")]
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,10 +11,6 @@ use ecmnet_ros::network::{ECMNet, Weights};
 use safetensors::SafeTensors;
 
 #[path = "../tests/seeded/mod.rs"]
-#[allow(
-    dead_code,
-    reason = "the test's sampling is not needed for whole tensors"
-)]
 mod seeded;
 
 /// max|a - b| of an intermediate as a share of max|b|, as in `tests/parity.rs`.

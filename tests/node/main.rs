@@ -10,8 +10,7 @@ mod names;
 mod outputs;
 mod parameters;
 mod pictures;
-#[allow(dead_code, unreachable_pub, reason = "the parity test uses the rest")]
-#[path = "../parity/seeded.rs"]
+#[path = "../seeded/mod.rs"]
 mod seeded;
 mod slow_network;
 mod start;

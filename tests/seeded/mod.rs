@@ -1,5 +1,7 @@
 //! Made weights and images, the same here and in `training/`.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::collections::HashMap;
 
 use anyhow::Result;

@@ -195,24 +195,24 @@ def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
 
 def follow(player: Peer, collector: Peer, node: subprocess.Popen) -> None:
     """Show where things stand until the node has dealt with all that was sent."""
-    settled, before = time.monotonic(), None
+    settled, before, line = time.monotonic(), None, ""
     while True:
         time.sleep(0.5)
         player.check()
         collector.check()
         if node.poll() is not None:
             raise DemoError(f"the node ended early with status {node.returncode}")
-        show(player.last, collector.last)
+        line = show(player.last, collector.last, line)
         counts = (player.last.get("sent"), collector.last["node"], collector.last["masked"])
         if counts != before:
             settled, before = time.monotonic(), counts
         if player.last.get("done") and time.monotonic() - settled > 3.0:
-            print()
+            print(end="\n" if sys.stdout.isatty() else "")
             return
 
 
-def show(player: dict, collector: dict) -> None:
-    """One line on a terminal, rewritten; on anything else a line every time."""
+def show(player: dict, collector: dict, before: str) -> str:
+    """Show one line, and return it: rewritten on a terminal, elsewhere printed when it changes."""
     latency, miou = collector.get("latency_ms"), collector.get("miou")
     line = (
         f"sent {player.get('sent', 0):4}  masked {collector.get('masked', 0):4}  "
@@ -220,8 +220,11 @@ def show(player: dict, collector: dict) -> None:
         f"latency {'-' if latency is None else f'{latency:.0f}'} ms  "
         f"mIoU {'-' if miou is None else f'{miou:.3f}'}"
     )
-    print(f"\r{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n")
-    sys.stdout.flush()
+    if sys.stdout.isatty():
+        print(f"\r{line}", end="", flush=True)
+    elif line != before:
+        print(line, flush=True)
+    return line
 
 
 def account_for(sent: int, account: dict) -> str:

@@ -5,8 +5,9 @@ use super::random::Draws;
 use super::scene::{Class, Contact, Footprint, Part, PartList, Stand, Thing};
 use super::surface::{SIGN_BACK, SignFace, Surface};
 
-const POLE_REACH_M: f32 = 62.0;
-const SIGN_REACH_M: f32 = 48.0;
+// Beyond these distances a pole or sign is some three pixels of a 480-wide image: noise to label.
+const POLE_REACH_M: f32 = 42.0;
+const SIGN_REACH_M: f32 = 38.0;
 
 /// A lamp post at a stand whose x axis points over the road.
 pub(crate) fn lamp_post(on: &Stand, lit: bool, draws: &mut Draws) -> Thing {
@@ -17,20 +18,20 @@ pub(crate) fn lamp_post(on: &Stand, lit: bool, draws: &mut Draws) -> Thing {
     list.limb(
         on.at(0.0, 0.0, -0.05),
         on.at(0.0, 0.0, 1.3),
-        0.13,
-        0.12,
+        0.17,
+        0.16,
         metal,
     );
     list.limb(
         on.at(0.0, 0.0, 1.2),
         on.at(0.0, 0.0, height),
-        0.095,
-        0.07,
+        0.125,
+        0.105,
         metal,
     );
     let arm = draws.between(0.8, 1.8);
     let tip = on.at(arm, 0.0, height + 0.35);
-    list.limb(on.at(0.0, 0.0, height - 0.1), tip, 0.06, 0.05, metal);
+    list.limb(on.at(0.0, 0.0, height - 0.1), tip, 0.085, 0.075, metal);
     let glow = if lit {
         vec3(1.3, 0.85, 0.35)
     } else {
@@ -47,7 +48,7 @@ pub(crate) fn lamp_post(on: &Stand, lit: bool, draws: &mut Draws) -> Thing {
         ],
         Surface::Lamp(glow),
     );
-    standing(list.parts, on.origin, 0.13, POLE_REACH_M)
+    standing(list.parts, on.origin, 0.17, POLE_REACH_M)
 }
 
 /// A wooden pole with a cross-arm.
@@ -58,18 +59,18 @@ pub(crate) fn telegraph_pole(on: &Stand, draws: &mut Draws) -> Thing {
     list.limb(
         on.at(0.0, 0.0, -0.05),
         on.at(0.0, 0.0, height),
-        0.14,
-        0.11,
+        0.16,
+        0.13,
         wood,
     );
     list.limb(
         on.at(-0.7, 0.0, height - 0.5),
         on.at(0.7, 0.0, height - 0.5),
-        0.06,
-        0.06,
+        0.09,
+        0.09,
         wood,
     );
-    standing(list.parts, on.origin, 0.14, POLE_REACH_M)
+    standing(list.parts, on.origin, 0.16, POLE_REACH_M)
 }
 
 /// A post with one or two signs that face along -x of the stand.
@@ -93,8 +94,8 @@ pub(crate) fn sign_post(on: &Stand, back: bool, draws: &mut Draws) -> Thing {
     list.limb(
         on.at(0.04, 0.0, -0.05),
         on.at(0.04, 0.0, top),
-        0.052,
-        0.052,
+        0.08,
+        0.08,
         metal,
     );
     list.class = Class::SignSymbol;
@@ -137,8 +138,8 @@ pub(crate) fn direction_board(on: &Stand, draws: &mut Draws) -> Thing {
         list.limb(
             on.at(0.06, y, -0.05),
             on.at(0.06, y, high),
-            0.06,
-            0.06,
+            0.08,
+            0.08,
             metal,
         );
     }
@@ -156,7 +157,7 @@ pub(crate) fn direction_board(on: &Stand, draws: &mut Draws) -> Thing {
         false,
     );
     let footprint = on.rectangle(-0.1, 0.15, -half, half);
-    let mut thing = Thing::new(list.parts, footprint, SIGN_REACH_M + 15.0);
+    let mut thing = Thing::new(list.parts, footprint, SIGN_REACH_M + 14.0);
     thing.contact = Some(spot(on.origin, 0.2));
     thing
 }
@@ -187,8 +188,8 @@ pub(crate) fn traffic_light(on: &Stand, state: usize) -> Thing {
     list.limb(
         on.at(0.1, 0.0, -0.05),
         on.at(0.1, 0.0, 3.4),
-        0.08,
-        0.075,
+        0.1,
+        0.095,
         metal,
     );
     list.class = Class::SignSymbol;
@@ -214,7 +215,7 @@ pub(crate) fn traffic_light(on: &Stand, state: usize) -> Thing {
         let z = 3.15 - 0.33 * k as f32;
         list.ball(on.at(-0.16, 0.0, z), 0.11, 0.11, Surface::Lamp(lamp));
     }
-    standing(list.parts, on.origin, 0.12, SIGN_REACH_M + 12.0)
+    standing(list.parts, on.origin, 0.12, SIGN_REACH_M + 6.0)
 }
 
 /// A bollard.
@@ -224,8 +225,8 @@ pub(crate) fn bollard(foot: Vec3, pale: bool) -> Thing {
     list.limb(
         foot - vec3(0.0, 0.0, 0.05),
         foot + vec3(0.0, 0.0, 0.95),
-        0.1,
-        0.085,
+        0.12,
+        0.105,
         dark,
     );
     if pale {
@@ -233,12 +234,12 @@ pub(crate) fn bollard(foot: Vec3, pale: bool) -> Thing {
         list.limb(
             foot + vec3(0.0, 0.0, 0.72),
             foot + vec3(0.0, 0.0, 0.82),
-            0.105,
-            0.105,
+            0.125,
+            0.125,
             band,
         );
     }
-    standing(list.parts, foot, 0.1, 34.0)
+    standing(list.parts, foot, 0.12, 26.0)
 }
 
 #[allow(

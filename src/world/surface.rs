@@ -130,6 +130,8 @@ pub(crate) fn coverage(
             let edge = square + (ragged - 0.5) * 1.5 + (leaf - 0.5) * 0.5;
             if edge < 0.72 && ragged * 0.8 + leaf * 0.2 < density + 0.4 * (1.0 - square) {
                 Coverage::Solid
+            } else if square < 0.5 {
+                Coverage::Veil
             } else {
                 Coverage::Hole
             }

@@ -44,7 +44,7 @@ pub(crate) fn vehicle(
     lamps(&mut list, on, kind, body, lit, braking, draws);
     let length = kind.half_length_m();
     let footprint = on.rectangle(-length, length, -body.half_width, body.half_width);
-    let mut thing = Thing::new(list.parts, footprint, 170.0);
+    let mut thing = Thing::new(list.parts, footprint, 130.0);
     thing.contact = Some(Contact {
         centre: on.origin,
         half_length_m: length - 0.1,

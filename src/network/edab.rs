@@ -14,7 +14,7 @@ use super::layers::{ChannelOrder, Layers, columns_in_order, rows_in_order};
 use crate::error::Result;
 use crate::ops::conv::{Conv, Epilogue, Geometry};
 use crate::ops::map::{Map, Merge, Rows, Source, mean, output, run, strip_means};
-use crate::ops::{CpuPath, StripConv};
+use crate::ops::{ChannelActivation, CpuPath, StripConv};
 
 /// The block as a Candle op: `[1, c, h, w]` to the same shape, channels in the next order.
 pub(crate) struct Edab {
@@ -31,7 +31,7 @@ pub(crate) struct Edab {
     /// DDA's weights for the row means and for the column means.
     row_gate: Conv,
     column_gate: Conv,
-    /// `expand` behind `mid`.
+    mid: ChannelActivation,
     expand: Conv,
 }
 
@@ -52,10 +52,9 @@ impl Edab {
             |name, kernel| layers.conv_act(name, Geometry::strip(h, h, kernel), &natural, None);
         let expand = {
             let weights = layers.values("expand.weight", &[channels, h, 1, 1])?;
-            let mid = layers.activation("mid", &natural)?;
             let geometry = Geometry::square(h, channels, 1, 1);
             let weights = rows_in_order(weights, order);
-            Conv::new(geometry, weights, Some(mid), Epilogue::default(), path)
+            Conv::new(geometry, weights, None, Epilogue::default(), path)
         };
         let gate = layers.values("dda.conv.weight", &[h, 2 * h, 1, 1])?;
         let gate_half = |first: usize| {
@@ -84,6 +83,7 @@ impl Edab {
             },
             row_gate: gate_half(0),
             column_gate: gate_half(h),
+            mid: layers.activation("mid", &natural)?,
             expand,
         })
     }
@@ -174,6 +174,7 @@ impl CustomOp1 for Edab {
             global: Rows::of_map(&branches.global, height, width),
             gate_rows: &gate(&self.row_gate, &branches.row_means, height),
             gate_columns: &gate(&self.column_gate, &branches.column_means, width),
+            activation: &self.mid,
         };
         let expand = std::slice::from_ref(&self.expand);
         let out = run(&Source::Merged(merge), expand, Some(&map.rows()));

@@ -19,10 +19,16 @@ pub struct ChannelActivation {
 }
 
 impl ChannelActivation {
+    /// Returns scale, shift and slope of channel `c`.
+    #[inline(always)]
+    pub(crate) fn of_channel(&self, c: usize) -> [f32; 3] {
+        [self.scale[c], self.shift[c], self.slope[c]]
+    }
+
     /// Applies it to values of channel `c`.
     #[inline(always)]
     pub(crate) fn apply(&self, c: usize, values: &mut [f32]) {
-        let (scale, shift, slope) = (self.scale[c], self.shift[c], self.slope[c]);
+        let [scale, shift, slope] = self.of_channel(c);
         for value in values {
             *value = prelu(scale * *value + shift, slope);
         }

@@ -1,5 +1,7 @@
-//! The three branches of an EDAB added up: `u + gain * l + sigmoid(rows + columns) * g`.
+//! The three branches of an EDAB added up and activated:
+//! `prelu(scale * (u + gain * l + sigmoid(rows + columns) * g) + shift)`.
 
+use super::activation::ChannelActivation;
 use super::math::sigmoid;
 use super::rows::Rows;
 use super::simd::{Kernel, Vector};
@@ -19,6 +21,8 @@ pub(crate) struct Merge<'a> {
     pub(crate) gate_rows: &'a [f32],
     /// Before the sigmoid, what each column gives g, `[c, w]`.
     pub(crate) gate_columns: &'a [f32],
+    /// What follows the sum.
+    pub(crate) activation: &'a ChannelActivation,
 }
 
 impl<'a> Merge<'a> {
@@ -61,10 +65,12 @@ impl Kernel for MergeRow<'_, '_> {
             let columns = &merge.gate_columns[c * width..(c + 1) * width];
             let gain = V::splat(merge.local_gain[c]);
             let row = V::splat(merge.gate_rows[c * height + y]);
+            let [scale, shift, slope] = merge.activation.of_channel(c).map(V::splat);
             for (x, out) in (0..width).step_by(V::LANES).zip(out.chunks_mut(V::LANES)) {
                 let gate = sigmoid(row.add(V::from_slice(&columns[x..])));
                 let sum = V::from_slice(&local[x..]).mul_add(gain, V::from_slice(&trunk[x..]));
-                V::from_slice(&global[x..]).mul_add(gate, sum).to_slice(out);
+                let sum = V::from_slice(&global[x..]).mul_add(gate, sum);
+                sum.mul_add(scale, shift).prelu(slope).to_slice(out);
             }
         }
     }
@@ -85,6 +91,11 @@ mod tests {
             let gain: Vec<f32> = (0..channels).map(value).collect();
             let gate_rows: Vec<f32> = (0..channels * height).map(value).collect();
             let gate_columns: Vec<f32> = (0..channels * width).map(value).collect();
+            let activation = ChannelActivation {
+                scale: (0..channels).map(|c| value(c + 7)).collect(),
+                shift: (0..channels).map(|c| value(c + 8)).collect(),
+                slope: (0..channels).map(|c| value(c + 9)).collect(),
+            };
             let map = |data| Rows::of_map(data, height, width);
             let merge = Merge {
                 trunk: map(&trunk),
@@ -93,6 +104,7 @@ mod tests {
                 global: map(&global),
                 gate_rows: &gate_rows,
                 gate_columns: &gate_columns,
+                activation: &activation,
             };
             for path in CpuPath::available() {
                 for y in 0..height {
@@ -106,7 +118,10 @@ mod tests {
                             let exact = f64::from(trunk[i])
                                 + f64::from(gain[c] * local[i])
                                 + f64::from(global[i]) / (1.0 + f64::from(-gate).exp());
-                            // A few roundings of values below 2.
+                            let [scale, shift, slope] = activation.of_channel(c).map(f64::from);
+                            let exact = scale * exact + shift;
+                            let exact = if exact < 0.0 { slope * exact } else { exact };
+                            // A few roundings of values below 4.
                             assert!(
                                 (f64::from(merged) - exact).abs() < 1e-6,
                                 "{path:?} {c} {y} {x}"

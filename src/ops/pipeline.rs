@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::conv::Conv;
 use super::merge::Merge;
 use super::resize::Bilinear;
-use super::rows::{Rows, band_rows, bands_of_map};
+use super::rows::{Ring, Rows, band_rows, bands_of_map};
 use super::simd::{Kernel, Vector};
 
 /// What the first convolution of a pipeline reads.
@@ -76,45 +76,15 @@ struct Stages<'a> {
     source: &'a Source<'a>,
     convs: &'a [Conv],
     /// The source's, unless that is a map, then each convolution's but the last.
-    rings: Vec<Ring>,
+    rings: Vec<StageRing>,
     scratch: Vec<f32>,
 }
 
-/// The last rows of a stage's output.
-struct Ring {
-    data: Vec<f32>,
-    height: usize,
-    width: usize,
-    /// Rows that it holds: as many as its reader reads at once.
-    depth: usize,
+/// A stage's last rows: as many as its reader reads at once.
+struct StageRing {
+    ring: Ring,
     /// The next row to compute, once the first has been asked for.
     next: Option<usize>,
-}
-
-impl Ring {
-    fn new(channels: usize, [height, width]: [usize; 2], reader: &Conv) -> Self {
-        let depth = reader.rows_read(0).len();
-        Self {
-            data: vec![0.0; channels * depth * width],
-            height,
-            width,
-            depth,
-            next: None,
-        }
-    }
-
-    fn rows(&self) -> Rows<'_> {
-        Rows::of_ring(&self.data, self.height, self.width, self.depth)
-    }
-
-    /// Returns row `y`'s place, once for each channel.
-    fn row_mut(&mut self, y: usize) -> Vec<&mut [f32]> {
-        let start = y % self.depth * self.width;
-        let planes = self.data.chunks_exact_mut(self.depth * self.width);
-        planes
-            .map(|plane| &mut plane[start..start + self.width])
-            .collect()
-    }
 }
 
 impl<'a> Stages<'a> {
@@ -126,7 +96,9 @@ impl<'a> Stages<'a> {
                 size = convs[i - 1].geometry().out_size(size);
             }
             if i > 0 || !matches!(source, Source::Map(_)) {
-                rings.push(Ring::new(reader.geometry().in_channels, size, reader));
+                let depth = reader.rows_read(0).len();
+                let ring = Ring::new(reader.geometry().in_channels, size, depth);
+                rings.push(StageRing { ring, next: None });
             }
         }
         Self {
@@ -147,7 +119,7 @@ impl<'a> Stages<'a> {
     ) {
         self.make_input(conv, self.convs[conv].rows_read(y));
         let input = match (self.ring_before(conv), self.source) {
-            (Some(ring), _) => self.rings[ring].rows(),
+            (Some(ring), _) => self.rings[ring].ring.rows(),
             (None, Source::Map(map) | Source::Resized { map, .. }) => *map,
             (None, Source::Merged(merge)) => merge.trunk,
         };
@@ -170,31 +142,17 @@ impl<'a> Stages<'a> {
         let start = self.rings[ring]
             .next
             .unwrap_or(wanted.start.max(0) as usize);
-        let end = wanted.end.clamp(0, self.rings[ring].height as isize) as usize;
+        let end = wanted.end.clamp(0, self.rings[ring].ring.height as isize) as usize;
         for y in start..end {
-            // Taken out, so that the ring can be written while the rings before it are read.
-            let mut data = std::mem::take(&mut self.rings[ring].data);
-            let Ring {
-                height,
-                width,
-                depth,
-                ..
-            } = self.rings[ring];
-            let mut filling = Ring {
-                data,
-                height,
-                width,
-                depth,
-                next: None,
-            };
+            // Taken out, so that it can be written while the rings before it are read.
+            let mut filling = std::mem::take(&mut self.rings[ring].ring);
             let mut out = filling.row_mut(y);
             if conv == 0 {
                 self.source_row(y, &mut out);
             } else {
                 self.conv_row(conv - 1, y, None, &mut out);
             }
-            data = filling.data;
-            self.rings[ring].data = data;
+            self.rings[ring].ring = filling;
         }
         self.rings[ring].next = Some(start.max(end));
     }

@@ -1,10 +1,19 @@
 //! Rows of `[c, h, w]` maps: whole maps, or the last few rows of one in a ring.
 
-/// Rows of a map to read. Row `y` of channel `c` lies at `c * channel_stride + (y % ring) * width`.
+use super::simd::MAX_LANES;
+
+/// Zeros before, between and after the rows of a ring: the zero padding that a convolution reads there,
+/// and a pitch that is no power of two, for which a cache keeps the rows of all channels at once.
+pub(crate) const RING_MARGIN: usize = 16;
+
+/// Rows of a map to read. Row `y` of channel `c` lies at
+/// `start + c * channel_stride + (y % ring) * pitch`.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     data: &'a [f32],
+    start: usize,
     channel_stride: usize,
+    pitch: usize,
     width: usize,
     height: usize,
     ring: usize,
@@ -13,23 +22,15 @@ pub(crate) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Returns the rows of a whole map `[c, h, w]`.
     pub(crate) fn of_map(data: &'a [f32], height: usize, width: usize) -> Self {
+        let channel_stride = height * width;
         Self {
             data,
-            channel_stride: height * width,
+            start: 0,
+            channel_stride,
+            pitch: width,
             width,
             height,
             ring: height,
-        }
-    }
-
-    /// Returns the rows of a map of `height` rows, of which the ring `[c, ring, w]` holds the last.
-    pub(crate) fn of_ring(data: &'a [f32], height: usize, width: usize, ring: usize) -> Self {
-        Self {
-            data,
-            channel_stride: ring * width,
-            width,
-            height,
-            ring,
         }
     }
 
@@ -47,8 +48,70 @@ impl<'a> Rows<'a> {
         if y < 0 || y as usize >= self.height {
             return None;
         }
-        let start = c * self.channel_stride + (y as usize % self.ring) * self.width;
+        let start = self.start + c * self.channel_stride + (y as usize % self.ring) * self.pitch;
         Some(&self.data[start..start + self.width])
+    }
+
+    /// Returns the whole memory of rows that have [`RING_MARGIN`] zeros on both sides, the distance of
+    /// two channels in it, and where row `y` of the first channel starts. Nothing for a row outside the
+    /// map, or for a map without margins.
+    #[inline(always)]
+    pub(crate) fn with_margins(&self, y: isize) -> Option<(&'a [f32], usize, usize)> {
+        if self.start == 0 || y < 0 || y as usize >= self.height {
+            return None;
+        }
+        let start = self.start + (y as usize % self.ring) * self.pitch;
+        Some((self.data, self.channel_stride, start))
+    }
+}
+
+/// The last rows of a map of which no more are needed at once.
+#[derive(Default)]
+pub(crate) struct Ring {
+    data: Vec<f32>,
+    channels: usize,
+    pub(crate) height: usize,
+    width: usize,
+    depth: usize,
+}
+
+impl Ring {
+    /// Returns a ring of the last `depth` rows of a map `[channels, height, width]`.
+    pub(crate) fn new(channels: usize, [height, width]: [usize; 2], depth: usize) -> Self {
+        // After the last row also what the last tile of a convolution reads and does not use.
+        let tile = 4 * MAX_LANES;
+        let rows = channels * depth * (width + RING_MARGIN);
+        Self {
+            data: vec![0.0; RING_MARGIN + rows + tile],
+            channels,
+            height,
+            width,
+            depth,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> Rows<'_> {
+        let pitch = self.width + RING_MARGIN;
+        Rows {
+            data: &self.data,
+            start: RING_MARGIN,
+            channel_stride: self.depth * pitch,
+            pitch,
+            width: self.width,
+            height: self.height,
+            ring: self.depth,
+        }
+    }
+
+    /// Returns row `y`'s place, once for each channel.
+    pub(crate) fn row_mut(&mut self, y: usize) -> Vec<&mut [f32]> {
+        let pitch = self.width + RING_MARGIN;
+        let start = y % self.depth * pitch;
+        let planes = self.data[RING_MARGIN..].chunks_exact_mut(self.depth * pitch);
+        planes
+            .take(self.channels)
+            .map(|plane| &mut plane[start..start + self.width])
+            .collect()
     }
 }
 
@@ -129,11 +192,19 @@ mod tests {
 
     #[test]
     fn a_ring_keeps_the_last_rows() {
-        let ring = [30.0, 40.0, 20.0];
-        let rows = Rows::of_ring(&ring, 5, 1, 3);
-        assert_eq!(rows.row(0, 2), Some(&ring[2..3]));
-        assert_eq!(rows.row(0, 3), Some(&ring[0..1]));
-        assert_eq!(rows.row(0, 4), Some(&ring[1..2]));
+        let mut ring = Ring::new(2, [5, 1], 3);
+        for y in 0..5 {
+            for (c, row) in ring.row_mut(y).into_iter().enumerate() {
+                row[0] = (10 * c + y) as f32;
+            }
+        }
+        let rows = ring.rows();
+        for (c, y) in [(0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4)] {
+            assert_eq!(
+                rows.row(c, y),
+                Some([(10 * c as isize + y) as f32].as_slice())
+            );
+        }
         assert_eq!(rows.row(0, -1), None);
         assert_eq!(rows.row(0, 5), None);
     }

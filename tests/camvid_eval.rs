@@ -68,7 +68,7 @@ impl CamVid {
         ))
     }
 
-    fn ids(&self, bag: &str, topic: &str) -> Result<Vec<(i64, Vec<u8>)>> {
+    fn pixels(&self, bag: &str, topic: &str) -> Result<Vec<(i64, Vec<u8>)>> {
         let bag = Bag::open(&self.path(bag))?;
         bag.messages(&[topic])?
             .map(|message| {
@@ -92,13 +92,21 @@ fn succeed(command: &mut Command) -> Result<()> {
 }
 
 #[test]
-fn a_bag_and_a_list_of_the_same_frames_score_the_same_and_as_counted_here() -> Result<()> {
+fn a_bag_and_a_list_of_the_same_pixels_score_the_same_and_as_counted_here() -> Result<()> {
     let camvid = CamVid::unpack()?;
     camvid.write_bag("clip", "--compress storage")?;
     let from_bag = camvid.eval_bag("clip", "masks")?;
+    // Two JPEG decoders differ by a level here and there, so the list is of the bag's own pixels.
     let list = fs::read_to_string(camvid.path("val.txt"))?;
-    let lines: Vec<&str> = list.lines().take(FRAMES).collect();
-    fs::write(camvid.path("list.txt"), lines.join("\n"))?;
+    let labels = list.lines().filter_map(|line| line.split(' ').nth(1));
+    let images = camvid.pixels("clip", "/camera/image_raw")?;
+    let mut lines = String::new();
+    for (i, ((_, rgb), label)) in images.into_iter().zip(labels).enumerate() {
+        let image = image::RgbImage::from_raw(480, 360, rgb).context("an image")?;
+        image.save(camvid.path(&format!("{i}.png")))?;
+        lines += &format!("{i}.png {label}\n");
+    }
+    fs::write(camvid.path("list.txt"), lines)?;
     let from_list = camvid.eval("--list list.txt --root .")?;
     for key in [
         "frames",
@@ -111,8 +119,8 @@ fn a_bag_and_a_list_of_the_same_frames_score_the_same_and_as_counted_here() -> R
         assert_eq!(from_bag[key], from_list[key], "{key}");
     }
 
-    let truth = camvid.ids("clip", "/ground_truth/labels")?;
-    let masks = camvid.ids("masks", "/ecmnet/label_mask")?;
+    let truth = camvid.pixels("clip", "/ground_truth/labels")?;
+    let masks = camvid.pixels("masks", "/ecmnet/label_mask")?;
     assert_eq!(
         (from_bag["frames"].as_u64(), masks.len()),
         (Some(FRAMES as u64), FRAMES)
@@ -160,7 +168,7 @@ fn every_storage_of_the_clip_gives_the_same_masks() -> Result<()> {
             "{name} --image-topic /camera/image_raw --labels-topic /ground_truth/labels \
              --every 8 --out-bag {masks}"
         ))?;
-        let masks = camvid.ids(&masks, "/ecmnet/label_mask")?;
+        let masks = camvid.pixels(&masks, "/ecmnet/label_mask")?;
         assert_eq!(masks.len(), FRAMES / 8);
         assert!(
             first.get_or_insert_with(|| masks.clone()) == &masks,

@@ -2,6 +2,9 @@
 
 #[path = "cli/bad_weights.rs"]
 mod bad_weights;
+#[cfg(feature = "ros")]
+#[path = "cli/doctor_topic.rs"]
+mod doctor_topic;
 #[path = "cli/eval.rs"]
 mod eval;
 #[path = "cli/inspect.rs"]

@@ -49,8 +49,18 @@ impl Bench {
 
     /// Runs `ecmnet` in the folder with these arguments.
     pub(crate) fn ecmnet<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Said> {
+        self.ecmnet_in(&[], arguments)
+    }
+
+    /// Runs `ecmnet` with these additions to the environment.
+    pub(crate) fn ecmnet_in<A: AsRef<OsStr>>(
+        &self,
+        environment: &[(&str, &str)],
+        arguments: &[A],
+    ) -> Result<Said> {
         let output = Command::new(env!("CARGO_BIN_EXE_ecmnet"))
             .args(arguments)
+            .envs(environment.iter().copied())
             .current_dir(self.folder.path())
             .output()?;
         let said = Said {

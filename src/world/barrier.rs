@@ -214,6 +214,6 @@ fn chunk(course: &Course, from: f64, to: f64, d: f32, style: &BarrierStyle) -> T
         flat(p(to, thick, 0.0)),
         flat(p(from, thick, 0.0)),
     ];
-    let reach = if class == Class::Fence { 58.0 } else { 160.0 };
+    let reach = if class == Class::Fence { 48.0 } else { 160.0 };
     Thing::new(list.parts, counter_clockwise(ring), reach)
 }

@@ -6,8 +6,8 @@ use super::scene::{Class, Contact, Footprint, Part, PartList, Stand, Thing};
 use super::surface::{SIGN_BACK, SignFace, Surface};
 
 // Beyond these distances a pole or sign is some three pixels of a 480-wide image: noise to label.
-const POLE_REACH_M: f32 = 42.0;
-const SIGN_REACH_M: f32 = 38.0;
+const POLE_REACH_M: f32 = 36.0;
+const SIGN_REACH_M: f32 = 33.0;
 
 /// A lamp post at a stand whose x axis points over the road.
 pub(crate) fn lamp_post(on: &Stand, lit: bool, draws: &mut Draws) -> Thing {
@@ -239,7 +239,7 @@ pub(crate) fn bollard(foot: Vec3, pale: bool) -> Thing {
             band,
         );
     }
-    standing(list.parts, foot, 0.12, 26.0)
+    standing(list.parts, foot, 0.12, 22.0)
 }
 
 #[allow(

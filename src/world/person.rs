@@ -5,8 +5,8 @@ use super::random::Draws;
 use super::scene::{Class, Contact, Footprint, PartList, Stand, Thing};
 use super::surface::Surface;
 
-const PERSON_REACH_M: f32 = 42.0;
-const CYCLIST_REACH_M: f32 = 44.0;
+const PERSON_REACH_M: f32 = 36.0;
+const CYCLIST_REACH_M: f32 = 38.0;
 
 struct Outfit {
     coat: Surface,

@@ -157,9 +157,9 @@ pub(crate) fn coverage(
                 .abs()
                 .min((b - 0.5).abs() * 1.3)
                 .min((c - 0.5).abs() * 1.3);
-            if thin < 0.06 * density * (1.2 - square) {
+            if thin < 0.075 * density * (1.2 - square) {
                 Coverage::Solid
-            } else if square < 0.5 + 0.5 * (a - 0.5) {
+            } else if square < 0.45 + 0.5 * (a - 0.5) {
                 Coverage::Veil
             } else {
                 Coverage::Hole

@@ -10,8 +10,8 @@ use super::vehicle_body::VehicleKind;
 
 const HORIZON_M: f64 = 180.0;
 const ONCOMING_GAP_M: f64 = 62.0;
-const CYCLIST_GAP_M: f64 = 50.0;
-const PEOPLE_GAP_M: f64 = 8.5;
+const CYCLIST_GAP_M: f64 = 42.0;
+const PEOPLE_GAP_M: f64 = 7.0;
 
 /// The traffic of one world.
 pub(crate) struct Traffic<'a> {

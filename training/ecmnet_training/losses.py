@@ -25,8 +25,20 @@ class SegmentationLoss(nn.Module):
         heads = (conv(WIDTHS[3], len(class_weights), 1) for _ in range(count))
         self.auxiliary = nn.ModuleList(heads)
 
+    def compile_blocks(self) -> None:
+        """Compiles block by block: equal blocks share code, where the whole net takes minutes."""
+        torch._dynamo.config.recompile_limit = 64
+        for child in self.network.children():
+            blocks = child if isinstance(child, nn.Sequential) else [child]
+            for block in blocks:
+                block.compile(dynamic=False)
+        self.of_outputs = torch.compile(self.of_outputs, dynamic=False)
+
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        coarse, *deeper = self.network.coarse_logits(images)
+        return self.of_outputs(*self.network.coarse_logits(images), labels)
+
+    def of_outputs(self, coarse: Tensor, dec2: Tensor, dec1: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the three tensors that `coarse_logits` returns."""
         coarse = coarse.float()
         loss = self._cross_entropy(bilinear(coarse, labels.shape[1:]), labels)
         if self.config.lovasz > 0:
@@ -36,7 +48,7 @@ class SegmentationLoss(nn.Module):
             loss = loss + self.config.lovasz * lovasz_softmax(
                 logits, there, ignore_id=self.ignore_id
             )
-        for head, features in zip(self.auxiliary, deeper, strict=False):
+        for head, features in zip(self.auxiliary, (dec2, dec1), strict=False):
             logits = head(features).float()
             there = _labels_at(labels, logits.shape[2:])
             loss = loss + self.config.auxiliary * self._cross_entropy(logits, there)

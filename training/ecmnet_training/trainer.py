@@ -55,10 +55,10 @@ class Trainer:
         self._optimizer = self._make_optimizer()
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._augment, self._forward = self._apply_augmentation, self.model
+        self._augment = self._apply_augmentation
         if device.type == "cuda":
             self._augment = torch.compile(self._apply_augmentation, dynamic=False)
-            self._forward = torch.compile(self.model, dynamic=False)
+            self.model.compile_blocks()
         self.steps_done = 0
 
     def step(self) -> None:
@@ -134,7 +134,7 @@ class Trainer:
                 draws, self.images.index_select(0, rows), self.labels.index_select(0, rows)
             )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._stream is not None):
-            loss = self._forward(images, labels)
+            loss = self.model(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()

@@ -25,15 +25,6 @@ class SegmentationLoss(nn.Module):
         heads = (conv(WIDTHS[3], len(class_weights), 1) for _ in range(count))
         self.auxiliary = nn.ModuleList(heads)
 
-    def compile_blocks(self) -> None:
-        """Compiles block by block: equal blocks share code, where the whole net takes minutes."""
-        torch._dynamo.config.recompile_limit = 64
-        for child in self.network.children():
-            blocks = child if isinstance(child, nn.Sequential) else [child]
-            for block in blocks:
-                block.compile(dynamic=False)
-        self.of_outputs = torch.compile(self.of_outputs, dynamic=False)
-
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         return self.of_outputs(*self.network.coarse_logits(images), labels)
 

@@ -111,7 +111,7 @@ fn mix_camera(config: &mut WorldConfig) {
         ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f64 / 16_777_216.0
     };
     if draw(1) < 0.35 {
-        config.pixel_aspect = 0.75 + 0.25 * draw(2).round();
+        config.pixel_aspect = Some(0.75 + 0.25 * draw(2).round());
         config.hfov_deg = 48.0 + 32.0 * draw(3);
         config.distortion[0] = -0.2 * draw(4);
         config.distortion[1] = 0.03 * draw(5);

@@ -77,8 +77,9 @@ pub struct WorldConfig {
     pub rate_hz: f64,
     /// Horizontal field of view before distortion, degrees.
     pub hfov_deg: f64,
-    /// fx / fy: 1 for square pixels, 0.75 for CamVid's 16:9 picture stored as 4:3.
-    pub pixel_aspect: f64,
+    /// fx / fy: 1 for square pixels. None shows a 16:9 picture whatever the size, as CamVid's
+    /// camera does: 0.75 at 960x720, 1 at 1920x1080.
+    pub pixel_aspect: Option<f64>,
     /// Camera pitch, degrees, positive looking down.
     pub pitch_deg: f64,
     /// Camera height over the ground, metres.
@@ -101,7 +102,7 @@ impl Default for WorldConfig {
             height: 720,
             rate_hz: 15.0,
             hfov_deg: 58.0,
-            pixel_aspect: 0.75,
+            pixel_aspect: None,
             pitch_deg: 0.0,
             camera_height_m: 1.4,
             distortion: [-0.08, 0.02, 0.0004, -0.0003, 0.0],
@@ -176,7 +177,7 @@ impl World {
             width: config.width,
             height: config.height,
             fx,
-            fy: fx / config.pixel_aspect,
+            fy: fx / pixel_aspect(config),
             cx: (config.width as f64 - 1.0) * 0.5,
             cy: (config.height as f64 - 1.0) * 0.5,
             distortion: config.distortion,
@@ -367,6 +368,11 @@ fn eye_from_pose(optical: &Pose) -> Eye {
     }
 }
 
+fn pixel_aspect(config: &WorldConfig) -> f64 {
+    let picture = config.width as f64 / config.height as f64;
+    config.pixel_aspect.unwrap_or(picture / (16.0 / 9.0))
+}
+
 fn check(config: &WorldConfig) -> Result<(), WorldError> {
     let within = |name, value: f64, low: f64, high: f64, range| {
         if (low..=high).contains(&value) {
@@ -397,7 +403,7 @@ fn check(config: &WorldConfig) -> Result<(), WorldError> {
         110.0,
         "20 to 110 degrees",
     )?;
-    within("pixel_aspect", config.pixel_aspect, 0.5, 2.0, "0.5 to 2")?;
+    within("pixel_aspect", pixel_aspect(config), 0.5, 2.0, "0.5 to 2")?;
     within(
         "pitch_deg",
         config.pitch_deg,

@@ -45,7 +45,8 @@ fn folders(
         folders.push(above.join("models"));
         folders.push(share(above));
     }
-    folders.extend(prefixes.map(|prefix| share(&prefix)));
+    let named = prefixes.filter(|prefix| !prefix.as_os_str().is_empty());
+    folders.extend(named.map(|prefix| share(&prefix)));
     folders.extend(source_tree.map(|tree| tree.join("models")));
     folders
 }

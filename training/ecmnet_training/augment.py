@@ -89,16 +89,15 @@ def _photometric(config: AugmentConfig, draws: Draws, x: Tensor) -> Tensor:
     def around_one(column: int, strength: float) -> Tensor:
         return (1 + strength * (2 * u[:, column] - 1)).view(-1, 1, 1, 1)
 
-    luma = torch.tensor(_LUMA, device=x.device).view(1, 3, 1, 1)
     if config.brightness > 0:
         x = x * around_one(6, config.brightness)
     if config.channel_gain > 0:
         x = x * (1 + config.channel_gain * (2 * u[:, 12:15] - 1)).view(-1, 3, 1, 1)
     if config.contrast > 0:
-        level = (x * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+        level = _grey(x).mean((2, 3), keepdim=True)
         x = (x - level) * around_one(7, config.contrast) + level
     if config.saturation > 0:
-        grey = (x * luma).sum(1, keepdim=True)
+        grey = _grey(x)
         x = (x - grey) * around_one(8, config.saturation) + grey
     if config.hue_deg > 0:
         x = _turn_hue(x, math.radians(config.hue_deg) * (2 * u[:, 9] - 1))
@@ -113,6 +112,10 @@ def _photometric(config: AugmentConfig, draws: Draws, x: Tensor) -> Tensor:
     if draws.noise is not None:
         x = x + draws.noise * (config.noise * u[:, 16] ** 2).view(-1, 1, 1, 1)
     return x.clamp(0, 255)
+
+
+def _grey(x: Tensor) -> Tensor:
+    return sum(share * x[:, i : i + 1] for i, share in enumerate(_LUMA))
 
 
 def _turn_hue(x: Tensor, angle: Tensor) -> Tensor:

@@ -8,34 +8,33 @@ from .layers import BNPReLU, conv, conv_act
 
 
 class ChannelAttention(nn.Module):
-    """x * sigmoid(conv1d_k3 over the channels of GAP(x)), zero-padded, no bias."""
+    """sigmoid(conv1d_k3 over the channels of GAP(x)), zero-padded, no bias: a gate `[b, c]`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = F.pad(x.mean((2, 3), dtype=_sum_dtype(x)), (1, 1))
-        w = self.conv.weight.view(3)
-        logits = w[0] * pooled[:, :-2] + w[1] * pooled[:, 1:-1] + w[2] * pooled[:, 2:]
-        return x * torch.sigmoid(logits)[:, :, None, None].to(x.dtype)
+        pooled = x.mean((2, 3), dtype=_sum_dtype(x))
+        return torch.sigmoid(self.conv(pooled[:, None])[:, 0])
 
 
 class DirectionAttention(nn.Module):
-    """x * sigmoid(W_h mean_w(x) + W_w mean_h(x)); [W_h | W_w] is one bias-free 1x1, 2c -> c.
+    """The gate sigmoid(W_h mean_w(x) + W_w mean_h(x)), before its sigmoid, as two strips.
 
-    A 1x1 convolution commutes with broadcasting, so it runs on the two strips only.
+    [W_h | W_w] is one bias-free 1x1, 2c -> c. A 1x1 convolution commutes with broadcasting, so it
+    runs on the strips only: `[b, h, c]` and `[b, w, c]`.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2 * channels, channels, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        w_h, w_w = self.conv.weight.chunk(2, dim=1)
-        rows = F.conv2d(x.mean(3, keepdim=True, dtype=_sum_dtype(x)).to(x.dtype), w_h)
-        columns = F.conv2d(x.mean(2, keepdim=True, dtype=_sum_dtype(x)).to(x.dtype), w_w)
-        return x * torch.sigmoid(rows + columns)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        w_h, w_w = self.conv.weight[:, :, 0, 0].chunk(2, dim=1)
+        rows = x.mean(3, dtype=_sum_dtype(x)).transpose(1, 2)
+        columns = x.mean(2, dtype=_sum_dtype(x)).transpose(1, 2)
+        return F.linear(rows, w_h), F.linear(columns, w_w)
 
 
 class EDAB(nn.Module):
@@ -62,9 +61,16 @@ class EDAB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.up2(self.up1(self.reduce(self.pre(x))))
-        local = self.ca(self.l2(self.l1(u)))
-        wide = self.dda(self.g2(self.g1(u)))
-        y = self.expand(self.mid(u + local + wide)) + x
+        local = self.l2(self.l1(u))
+        wide = self.g2(self.g1(u))
+        if x.is_cuda:
+            from .gates_triton import gated_sum, shuffled_sum
+
+            y = gated_sum(u, local, wide, self.ca(local), *self.dda(wide))
+            return shuffled_sum(self.expand(self.mid(y)), x)
+        rows, columns = self.dda(wide)
+        gate = torch.sigmoid(rows.transpose(1, 2)[..., None] + columns.transpose(1, 2)[:, :, None])
+        y = self.expand(self.mid(u + local * self.ca(local)[..., None, None] + wide * gate)) + x
         return torch.cat([y[:, 0::2], y[:, 1::2]], dim=1)
 
 

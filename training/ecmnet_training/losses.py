@@ -26,7 +26,10 @@ class SegmentationLoss(nn.Module):
         self.auxiliary = nn.ModuleList(heads)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        coarse, *deeper = self.network.coarse_logits(images)
+        return self.of_outputs(*self.network.coarse_logits(images), labels)
+
+    def of_outputs(self, coarse: Tensor, dec2: Tensor, dec1: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the three tensors that `coarse_logits` returns."""
         coarse = coarse.float()
         loss = self._cross_entropy(bilinear(coarse, labels.shape[1:]), labels)
         if self.config.lovasz > 0:
@@ -36,7 +39,7 @@ class SegmentationLoss(nn.Module):
             loss = loss + self.config.lovasz * lovasz_softmax(
                 logits, there, ignore_id=self.ignore_id
             )
-        for head, features in zip(self.auxiliary, deeper, strict=False):
+        for head, features in zip(self.auxiliary, (dec2, dec1), strict=False):
             logits = head(features).float()
             there = _labels_at(labels, logits.shape[2:])
             loss = loss + self.config.auxiliary * self._cross_entropy(logits, there)

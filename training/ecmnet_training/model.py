@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from .edab import EDAB
@@ -45,7 +44,6 @@ class ECMNet(nn.Module):
         self.dec2, self.up2 = _blocks(w3, EDGE_DILATIONS), Up(w3)
         self.dec3, self.up3 = _blocks(w3, EDGE_DILATIONS), Up(w3)
         self.classifier = conv(w3, classes, 1)
-        self.apply(_initialise)
 
     def forward(self, x: Tensor) -> Tensor:
         return bilinear(self.coarse_logits(x)[0], x.shape[2:])
@@ -113,11 +111,3 @@ def _run_blocks(name: str, blocks: nn.Sequential, x: Tensor, record: Record) -> 
 def _named(record: Record, name: str, value: Tensor) -> Tensor:
     record(name, value)
     return value
-
-
-@torch.no_grad()
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_in")
-        if module.bias is not None:
-            module.bias.zero_()

@@ -14,9 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK_D = 4
+BLOCK_D = 2
 BLOCK_L = 32
-WARPS = 4
+WARPS = 2
 
 
 @torch.library.custom_op("ecmnet::selective_scan", mutates_args=())

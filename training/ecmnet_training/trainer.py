@@ -1,8 +1,8 @@
 """One training run as a step that never waits for the host.
 
 On a GPU the data set lies in its memory as bytes, the whole step (batch, augmentation, network,
-gradients, AdamW, EMA) is compiled and recorded in one CUDA graph, and everything that changes from
-step to step is read from tensors by a step counter on the device. Several runs can share a GPU:
+gradients, AdamW, EMA) is recorded in one CUDA graph, and everything that changes from step to step
+is read from tensors by a step counter on the device. Several runs can share a GPU:
 each has its own stream.
 """
 
@@ -55,10 +55,6 @@ class Trainer:
         self._optimizer = self._make_optimizer()
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._augment, self._forward = self._apply_augmentation, self.model
-        if device.type == "cuda":
-            self._augment = torch.compile(self._apply_augmentation, dynamic=False)
-            self._forward = torch.compile(self.model, dynamic=False)
         self.steps_done = 0
 
     def step(self) -> None:
@@ -130,11 +126,11 @@ class Trainer:
             self.config.augment, len(rows), tuple(self.images.shape[2:]), self._rng
         )
         with torch.no_grad():
-            images, labels = self._augment(
+            images, labels = self._apply_augmentation(
                 draws, self.images.index_select(0, rows), self.labels.index_select(0, rows)
             )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._stream is not None):
-            loss = self._forward(images, labels)
+            loss = self.model(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()

@@ -1,0 +1,64 @@
+"""How much a network's confidence means: temperature fitting and expected calibration error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from .data import SegmentationSet
+from .evaluate import Normalisation
+
+TEMPERATURES = tuple(np.round(np.arange(0.7, 3.01, 0.1), 1).tolist())
+_BINS = 15
+
+
+@dataclass
+class Reliability:
+    """Sums over labelled pixels for each of `TEMPERATURES`; those of several folds add up.
+
+    `nll` `[t]`; `bins` `[t, 15, 3]`: pixels, summed confidence, correct ones.
+    """
+
+    nll: NDArray[np.float64]
+    bins: NDArray[np.float64]
+
+    def __add__(self, other: "Reliability") -> "Reliability":
+        return Reliability(self.nll + other.nll, self.bins + other.bins)
+
+    def best_temperature(self) -> float:
+        """The temperature of least negative log-likelihood."""
+        return TEMPERATURES[int(self.nll.argmin())]
+
+    def calibration_error(self, temperature: float) -> float:
+        """Expected calibration error, 15 equal bins, as a fraction."""
+        bins = self.bins[TEMPERATURES.index(temperature)]
+        return float(np.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum())
+
+
+@torch.inference_mode()
+def reliability_of(
+    network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
+) -> Reliability:
+    """The network's sums on frames of the network's own size."""
+    device = next(network.parameters()).device
+    mean, std = (t.to(device).view(1, 3, 1, 1) for t in (norm.mean, norm.std))
+    nll = torch.zeros(len(TEMPERATURES), dtype=torch.float64, device=device)
+    bins = torch.zeros(len(TEMPERATURES), _BINS, 3, dtype=torch.float64, device=device)
+    for start in range(0, len(frames), batch):
+        images = frames.images[start : start + batch].to(device).float()
+        labels = frames.labels[start : start + batch].to(device).long()
+        kept = labels != frames.classes.ignore_id
+        logits = network((images - mean) / std).permute(0, 2, 3, 1)[kept]
+        truth = labels[kept]
+        correct = (logits.argmax(1) == truth).double()
+        for i, temperature in enumerate(TEMPERATURES):
+            scores = F.log_softmax(logits / temperature, dim=1)
+            nll[i] += F.nll_loss(scores, truth, reduction="sum").double()
+            confidence = scores.amax(1).exp().double()
+            place = (confidence * _BINS).long().clamp(max=_BINS - 1)
+            for j, values in enumerate((torch.ones_like(confidence), confidence, correct)):
+                bins[i, :, j].index_add_(0, place, values)
+    return Reliability(nll.cpu().numpy(), bins.cpu().numpy())

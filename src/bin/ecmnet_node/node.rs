@@ -1,4 +1,4 @@
-//! `ecmnet_node`: the ROS 2 node.
+//! The command line of the node.
 
 use std::process::ExitCode;
 
@@ -19,7 +19,8 @@ struct Arguments {
     print_params_file: bool,
 }
 
-fn main() -> ExitCode {
+/// Runs the node until it is told to end.
+pub(crate) fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

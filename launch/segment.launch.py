@@ -9,11 +9,10 @@ arguments where they are given.
 import os
 from pathlib import Path
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-
-from launch import LaunchContext, LaunchDescription
 
 # The checkout and the installed share folder have launch/, config/ and models/ side by side.
 SHARE = Path(__file__).resolve().parent.parent

@@ -54,7 +54,11 @@ fn threads(value: i64) -> Value {
 fn the_readme_has_the_table_of_parameters_as_the_node_has_it() -> Result<()> {
     let readme = fs::read_to_string(repository().join("README.md"))?;
     // `ecmnet_node --print-parameters` prints the table to put there.
-    assert!(readme.contains(&markdown_table()), "the README's table is another:\n{}", markdown_table());
+    assert!(
+        readme.contains(&markdown_table()),
+        "the README's table is another:\n{}",
+        markdown_table()
+    );
     Ok(())
 }
 

@@ -36,7 +36,7 @@ class GraphPeer:
     ) -> None:
         """Creates (or replaces) the publisher of a topic."""
         self.withdraw(topic=topic)
-        qos = qos_profile(reliable=reliable, latched=latched, depth=5)
+        qos = qos_profile(reliable=reliable, latched=latched, depth=10)
         self.publishers[topic] = self.node.create_publisher(interface_type(type), topic, qos)
 
     def withdraw(self, *, topic: str) -> None:
@@ -57,19 +57,22 @@ class GraphPeer:
         self.publishers[topic].publish(base64.b64decode(bytes))
 
     def stream(self, *, topic: str, message: dict, rate_hz: float, count: int = 0) -> None:
-        """Publishes a message again and again, each stamped now, until `count` or `stop`."""
+        """Publishes a message again and again, each stamped now, until `count` or `stop`.
+
+        As a camera, it does not make up by a burst for what it is behind.
+        """
         publisher = self.publishers[topic]
         filled = fill_message(publisher.msg_type(), message, now=self.node.get_clock().now)
         state = {"sent": 0, "stop": threading.Event()}
         self.streams[topic] = state
 
         def run() -> None:
-            start = time.monotonic()
+            due = time.monotonic()
             while not state["stop"].is_set() and (count == 0 or state["sent"] < count):
                 filled.header.stamp = self.node.get_clock().now().to_msg()
                 publisher.publish(filled)
                 state["sent"] += 1
-                due = start + state["sent"] / rate_hz
+                due = max(due, time.monotonic() - 0.5 / rate_hz) + 1.0 / rate_hz
                 state["stop"].wait(max(0.0, due - time.monotonic()))
 
         state["thread"] = threading.Thread(target=run, daemon=True)

@@ -23,7 +23,7 @@ ARGUMENTS = {
     "device": ("", "auto, cpu, cuda or cuda:N; without it params_file's, else auto"),
     "params_file": (str(SHARE / "config" / "ecmnet.param.yaml"), "Parameter file"),
     "use_sim_time": ("", "true or false: whether time comes from /clock"),
-    "respawn": ("true", "Whether the node is started again when it ends by a fault"),
+    "respawn": ("false", "Whether the node is started again when it ends"),
     "name": ("ecmnet", "Name of the node"),
     "namespace": ("", "Namespace of the node"),
     "log_level": ("info", "Least severity that is logged"),

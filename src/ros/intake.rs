@@ -11,7 +11,7 @@ use crate::msg::{CompressedImage, Image, Message};
 
 /// Frames that DDS may hold while the spin thread is busy for a moment; it empties them into the
 /// newest-frame cell, so they never grow old.
-const DEPTH: usize = 5;
+const DEPTH: usize = 10;
 
 /// The form in which images come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

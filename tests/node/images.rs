@@ -102,8 +102,8 @@ fn reliability_follows_the_live_publisher() -> Result<()> {
     let mut camera = graph.peer("camera")?;
     camera.subscribe_images(MASK)?;
     for (reliable, said) in [
-        (true, "reliable, volatile, keep last 5"),
-        (false, "best effort, volatile, keep last 5"),
+        (true, "reliable, volatile, keep last 10"),
+        (false, "best effort, volatile, keep last 10"),
     ] {
         camera.advertise_images("/image", reliable)?;
         node.wait_for_line(said)?;

@@ -1,9 +1,12 @@
 //! The parameter services, their events, and simulated time.
 
+use std::fs;
+
 use anyhow::Result;
+use ecmnet_ros::ros::params::markdown_table;
 use serde_json::{Value, json};
 
-use super::graph::{Graph, Peer, wait_for};
+use super::graph::{Graph, Peer, repository, wait_for};
 use super::pictures::{base64, rgb_image};
 
 const MASK: &str = "/ecmnet/label_mask";
@@ -45,6 +48,18 @@ fn alpha(value: f64) -> Value {
 
 fn threads(value: i64) -> Value {
     json!({"name": "threads", "value": {"type": INTEGER, "integer_value": value}})
+}
+
+#[test]
+fn the_readme_has_the_table_of_parameters_as_the_node_has_it() -> Result<()> {
+    let readme = fs::read_to_string(repository().join("README.md"))?;
+    // `ecmnet_node --print-parameters` prints the table to put there.
+    assert!(
+        readme.contains(&markdown_table()),
+        "the README's table is another:\n{}",
+        markdown_table()
+    );
+    Ok(())
 }
 
 #[test]

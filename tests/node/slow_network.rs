@@ -56,7 +56,7 @@ fn nothing_of_1920x1200_at_30_hz_is_lost_outside_the_newest_frame_cell() -> Resu
     let mut camera = graph.peer("camera")?;
     watch(&mut camera)?;
     camera.advertise_images("/image", true)?;
-    node.wait_for_line("reliable, volatile, keep last 5")?;
+    node.wait_for_line("reliable, volatile, keep last 10")?;
     let ticks_before = cpu_ticks(node.pid())?;
     let stream = json!({"topic": "/image", "message": rgb_image(1920, 1200), "rate_hz": 30.0, "count": FRAMES});
     let start = std::time::Instant::now();

@@ -5,6 +5,7 @@
 """
 
 import base64
+import contextlib
 import json
 import queue
 import sys
@@ -12,9 +13,10 @@ import threading
 import time
 
 import rclpy
+from message_dicts import Plain, dict_from_message, fill_message, interface_type
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from message_dicts import dict_from_message, fill_message, interface_type
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 
 class GraphPeer:
@@ -29,43 +31,48 @@ class GraphPeer:
         self.streams: dict = {}
         self.clients: dict = {}
 
-    def advertise(self, *, topic: str, type: str, reliable: bool = True, latched: bool = False):
+    def advertise(
+        self, *, topic: str, type: str, reliable: bool = True, latched: bool = False
+    ) -> None:
         """Creates (or replaces) the publisher of a topic."""
         self.withdraw(topic=topic)
-        qos = qos_profile(reliable=reliable, latched=latched, depth=5)
+        qos = qos_profile(reliable=reliable, latched=latched, depth=10)
         self.publishers[topic] = self.node.create_publisher(interface_type(type), topic, qos)
 
-    def withdraw(self, *, topic: str):
+    def withdraw(self, *, topic: str) -> None:
         """Destroys the publisher of a topic, if there is one."""
         publisher = self.publishers.pop(topic, None)
         if publisher is not None:
             self.node.destroy_publisher(publisher)
 
-    def publish(self, *, topic: str, message: dict):
+    def publish(self, *, topic: str, message: dict) -> None:
         """Publishes a message given as nested fields; `"now"` as a stamp is this moment."""
         publisher = self.publishers[topic]
         # Large data takes its time to fill: the clock is read after it.
         filled = fill_message(publisher.msg_type(), message, now=self.node.get_clock().now)
         publisher.publish(filled)
 
-    def publish_serialized(self, *, topic: str, bytes: str):
+    def publish_serialized(self, *, topic: str, bytes: str) -> None:
         """Publishes bytes as they are."""
         self.publishers[topic].publish(base64.b64decode(bytes))
 
-    def stream(self, *, topic: str, message: dict, rate_hz: float, count: int = 0):
-        """Publishes a message again and again, each stamped now, until `count` or `stop`."""
+    def stream(self, *, topic: str, message: dict, rate_hz: float, count: int = 0) -> None:
+        """Publishes a message again and again, each stamped now, until `count` or `stop`.
+
+        As a camera, it does not make up by a burst for what it is behind.
+        """
         publisher = self.publishers[topic]
         filled = fill_message(publisher.msg_type(), message, now=self.node.get_clock().now)
         state = {"sent": 0, "stop": threading.Event()}
         self.streams[topic] = state
 
         def run() -> None:
-            start = time.monotonic()
+            due = time.monotonic()
             while not state["stop"].is_set() and (count == 0 or state["sent"] < count):
                 filled.header.stamp = self.node.get_clock().now().to_msg()
                 publisher.publish(filled)
                 state["sent"] += 1
-                due = start + state["sent"] / rate_hz
+                due = max(due, time.monotonic() - 0.5 / rate_hz) + 1.0 / rate_hz
                 state["stop"].wait(max(0.0, due - time.monotonic()))
 
         state["thread"] = threading.Thread(target=run, daemon=True)
@@ -86,33 +93,33 @@ class GraphPeer:
         return state["sent"]
 
     def subscribe(
-        self, *, topic: str, type: str, reliable: bool = True, latched: bool = False, depth: int = 50
-    ):
+        self, *, topic: str, type: str, reliable: bool = True, latched: bool = False
+    ) -> None:
         """Subscribes to a topic; `take` and `count` read what comes."""
         messages: queue.Queue = queue.Queue()
         self.queues[topic] = messages
         self.received[topic] = 0
 
-        def keep(message) -> None:
+        def keep(message: object) -> None:
             self.received[topic] += 1
             messages.put(message)
 
-        qos = qos_profile(reliable=reliable, latched=latched, depth=depth)
+        qos = qos_profile(reliable=reliable, latched=latched, depth=50)
         message_type = interface_type(type)
         self.subscriptions[topic] = self.node.create_subscription(message_type, topic, keep, qos)
 
-    def unsubscribe(self, *, topic: str):
+    def unsubscribe(self, *, topic: str) -> None:
         """Destroys a subscription."""
         self.node.destroy_subscription(self.subscriptions.pop(topic))
 
-    def take(self, *, topic: str, timeout_s: float = 20.0):
+    def take(self, *, topic: str, timeout_s: float = 20.0) -> Plain:
         """Returns the next message as nested fields, or null after the timeout."""
         try:
             return dict_from_message(self.queues[topic].get(timeout=timeout_s))
         except queue.Empty:
             return None
 
-    def take_latest(self, *, topic: str, timeout_s: float = 20.0):
+    def take_latest(self, *, topic: str, timeout_s: float = 20.0) -> Plain:
         """Returns the last of the messages that have come, or waits for one."""
         latest = self.take(topic=topic, timeout_s=timeout_s)
         while not self.queues[topic].empty():
@@ -123,7 +130,7 @@ class GraphPeer:
         """Returns how many messages have come."""
         return self.received[topic]
 
-    def call(self, *, service: str, type: str, request: dict, timeout_s: float = 20.0) -> dict:
+    def call(self, *, service: str, type: str, request: dict, timeout_s: float = 20.0) -> Plain:
         """Calls a service and returns its response as nested fields."""
         service_type = interface_type(type)
         if service not in self.clients:
@@ -168,7 +175,7 @@ def qos_profile(*, reliable: bool, latched: bool, depth: int) -> QoSProfile:
     )
 
 
-def endpoint_dict(info) -> dict:
+def endpoint_dict(info: TopicEndpointInfo) -> dict:
     """Returns what a test asks of an endpoint."""
     return {
         "node": f"{info.node_namespace.rstrip('/')}/{info.node_name}",
@@ -180,10 +187,8 @@ def endpoint_dict(info) -> dict:
 
 def spin(executor: SingleThreadedExecutor) -> None:
     """Spins until ROS is shut down."""
-    try:
+    with contextlib.suppress(ExternalShutdownException):
         executor.spin()
-    except ExternalShutdownException:
-        pass
 
 
 def main() -> None:

@@ -3,17 +3,22 @@
 import array
 import base64
 import importlib
+from collections.abc import Callable
 
 import numpy as np
+from rclpy.time import Time
+
+# What a message becomes: what JSON holds.
+Plain = dict | list | str | int | float | bool | None
 
 
-def interface_type(name: str):
+def interface_type(name: str) -> type:
     """Returns the class of `package/msg/Name` or `package/srv/Name`."""
     package, kind, type_name = name.split("/")
     return getattr(importlib.import_module(f"{package}.{kind}"), type_name)
 
 
-def fill_message(message, values: dict, *, now):
+def fill_message(message: object, values: dict, *, now: Callable[[], Time]) -> object:
     """Sets the fields of a message; `"now"` as a stamp is what `now()` says once all other fields
     are set, text for bytes is base64."""
     for name, value in sorted(values.items(), key=lambda item: holds_now(item[1])):
@@ -32,14 +37,14 @@ def fill_message(message, values: dict, *, now):
     return message
 
 
-def holds_now(value) -> bool:
+def holds_now(value: Plain) -> bool:
     """Whether a value is, or has in it, a stamp of this moment."""
     if isinstance(value, dict):
         return any(holds_now(item) for item in value.values())
     return value == "now"
 
 
-def dict_from_message(value):
+def dict_from_message(value: object) -> Plain:
     """Returns nested dictionaries and lists; bytes as base64."""
     if hasattr(value, "get_fields_and_field_types"):
         names = value.get_fields_and_field_types()
@@ -53,7 +58,7 @@ def dict_from_message(value):
     return value
 
 
-def element_type(message, name: str):
+def element_type(message: object, name: str) -> type:
     """Returns the class of the elements of a sequence field."""
     text = message.get_fields_and_field_types()[name]
     package, type_name = text.removeprefix("sequence<").removesuffix(">").split("/")

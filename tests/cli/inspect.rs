@@ -80,6 +80,20 @@ fn doctor_has_a_line_for_everything_that_matters() -> Result<()> {
 }
 
 #[test]
+fn the_weights_that_come_with_the_package_are_found_and_their_terms_are_said() -> Result<()> {
+    let said = Bench::new()?.ecmnet(&["doctor"])?;
+    assert_eq!(said.status, Some(0), "{}{}", said.out, said.err);
+    assert!(
+        said.out
+            .contains("models/ecmnet_camvid.safetensors: 11 classes"),
+        "{}",
+        said.out
+    );
+    assert!(said.err.contains("research-only (CamVid)"), "{}", said.err);
+    Ok(())
+}
+
+#[test]
 fn the_version_names_the_commit() -> Result<()> {
     let said = Bench::new()?.ecmnet(&["--version"])?;
     let version = format!(

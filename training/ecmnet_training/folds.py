@@ -32,7 +32,7 @@ def main() -> None:
     runs = []
     for path, seed, fold in itertools.product(args.config, args.seeds, args.folds):
         config = read_config(path)
-        frames = load(config.data.kind, args.data, config.data.size)
+        frames = load(config.data, args.data)
         kept, held_out = frames.split([fold])
         trainer = Trainer(config, kept, seed=seed, device=device)
         runs.append((path.stem, seed, fold, trainer, held_out))

@@ -65,6 +65,9 @@ CITYSCAPES = ClassTable(
 )
 
 
+TABLES = {"camvid": CAMVID, "cityscapes": CITYSCAPES}
+
+
 def cityscapes_class_from_label_id() -> NDArray[np.uint8]:
     """A 256-entry table from `*_labelIds.png` values to class ids, 255 where ignored."""
     table = np.full(256, CITYSCAPES.ignore_id, np.uint8)

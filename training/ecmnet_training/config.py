@@ -17,6 +17,8 @@ class DataConfig:
     size: tuple[int, int]
     dataset: str
     licence: str
+    classes: str = "folder"
+    """For pairs: the class table `camvid` or `cityscapes`, or the folder's `classes.json`."""
 
 
 @dataclass(frozen=True)

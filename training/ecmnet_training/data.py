@@ -18,10 +18,12 @@ from tqdm import tqdm
 from .classes import (
     CAMVID,
     CITYSCAPES,
+    TABLES,
     ClassTable,
     cityscapes_class_from_label_id,
     read_class_table,
 )
+from .config import DataConfig
 
 CAMVID_TAR = "camvid_trainval.tar"
 Item = TypeVar("Item")
@@ -77,9 +79,14 @@ def load_camvid(source: Path, splits: Iterable[str] = ("train", "val")) -> Segme
     return _read_lists([f"{s}.txt" for s in splits], lambda n: (source / n).read_bytes(), CAMVID)
 
 
-def load_pairs(root: Path, size_hw: tuple[int, int] | None = None) -> SegmentationSet:
-    """A folder with `list.txt` (lines `image label`), `classes.json` and the files they name."""
-    table = read_class_table(root / "classes.json")
+def load_pairs(
+    root: Path, *, classes: str = "folder", size_hw: tuple[int, int] | None = None
+) -> SegmentationSet:
+    """A folder with `list.txt` (lines `image label`) and the files it names.
+
+    `classes` is a known table's name, or "folder" for the folder's own `classes.json`.
+    """
+    table = TABLES[classes] if classes in TABLES else read_class_table(root / "classes.json")
     return _read_lists(["list.txt"], lambda n: (root / n).read_bytes(), table, size_hw)
 
 
@@ -99,15 +106,15 @@ def load_cityscapes(root: Path, split: str, size_hw: tuple[int, int]) -> Segment
     return _gather(images, load, CITYSCAPES)
 
 
-def load(kind: str, source: Path, size_hw: tuple[int, int]) -> SegmentationSet:
-    """The training frames of a configuration's `[data]`: camvid, cityscapes or pairs."""
-    if kind == "camvid":
+def load(config: DataConfig, source: Path) -> SegmentationSet:
+    """The labelled frames of a configuration's `[data]` at `source`."""
+    if config.kind == "camvid":
         return load_camvid(source)
-    if kind == "cityscapes":
-        return load_cityscapes(source, "train", size_hw)
-    if kind == "pairs":
-        return load_pairs(source, size_hw)
-    raise ValueError(f"data.kind is {kind!r}; it must be camvid, cityscapes or pairs")
+    if config.kind == "cityscapes":
+        return load_cityscapes(source, "train", config.size)
+    if config.kind == "pairs":
+        return load_pairs(source, classes=config.classes, size_hw=config.size)
+    raise ValueError(f"data.kind is {config.kind!r}; it must be camvid, cityscapes or pairs")
 
 
 def _read_lists(

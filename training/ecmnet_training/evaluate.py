@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .classes import ClassTable
+from .classes import TABLES, ClassTable
+from .config import DataConfig
 from .data import SegmentationSet, load
 from .export import read_weights
 from .layers import bilinear
@@ -83,7 +84,8 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, header = read_weights(args.weights)
-    frames = load(args.kind, args.data, header.train_size)
+    classes = next((n for n, t in TABLES.items() if t.names == header.classes.names), "folder")
+    frames = load(DataConfig(args.kind, header.train_size, "", "", classes), args.data)
     if frames.classes.names != header.classes.names:
         raise SystemExit(f"{args.data} has classes {frames.classes.names}, not the weights'")
     if args.only:

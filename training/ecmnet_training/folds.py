@@ -3,19 +3,22 @@
     python -m ecmnet_training.folds --config A.toml B.toml --data PATH --out results.json
 
 Each (recipe, seed) is trained once per fold without that fold's frames and scored on them. The
-recipe's IoU comes from one confusion matrix summed over the folds.
+recipe's IoU comes from one confusion matrix summed over the folds, its temperature from the pixels
+of all folds together.
 """
 
 import argparse
+import functools
 import itertools
 import json
+import operator
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from .calibration import reliability_of
 from .config import read_config
 from .data import SegmentationSet, load
 from .evaluate import Normalisation, confusion_of, report
@@ -32,7 +35,7 @@ def main() -> None:
     runs = []
     for path, seed, fold in itertools.product(args.config, args.seeds, args.folds):
         config = read_config(path)
-        frames = load(config.data.kind, args.data, config.data.size)
+        frames = load(config.data, args.data)
         kept, held_out = frames.split([fold])
         trainer = Trainer(config, kept, seed=seed, device=device)
         runs.append((path.stem, seed, fold, trainer, held_out))
@@ -42,21 +45,34 @@ def main() -> None:
 
     results = []
     for (recipe, seed), group in itertools.groupby(runs, key=lambda run: run[:2]):
-        matrices = {fold: score(trainer, held_out) for _, _, fold, trainer, held_out in group}
-        pooled = np.sum(list(matrices.values()), axis=0)
-        classes = runs[0][4].classes
-        results.append(
-            {
-                "recipe": recipe,
-                "seed": seed,
-                "seconds_all_runs": seconds,
-                "pooled": report(pooled, classes, 0),
-                "folds": {fold: report(m, classes, 0)["miou"] for fold, m in matrices.items()},
-                "confusion": pooled.tolist(),
-            }
-        )
-        print(f"{recipe} seed {seed}: pooled mIoU {results[-1]['pooled']['miou']:.4f}")
-    args.out.write_text(json.dumps(results) + "\n")
+        results.append({"recipe": recipe, "seed": seed} | pooled_scores([r[2:] for r in group]))
+        pooled, fit = results[-1]["pooled"], results[-1]["calibration"]
+        print(f"{recipe} seed {seed}: pooled mIoU {pooled['miou']:.4f}, calibration {fit}")
+    summary = {"seconds": seconds, "results": results}
+    args.out.write_text(json.dumps(summary) + "\n")
+
+
+def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str, object]:
+    """mIoU of each fold, scores of their summed confusion matrix, temperature and its error."""
+    folds, confusions, reliabilities = {}, [], []
+    for fold, trainer, held_out in runs:
+        norm = Normalisation(trainer.mean, trainer.std, tuple(trainer.images.shape[2:]))
+        confusions.append(confusion_of(trainer.network(), held_out, norm))
+        reliabilities.append(reliability_of(trainer.network(), held_out, norm))
+        folds[fold] = report(confusions[-1], held_out.classes, len(held_out))["miou"]
+    confusion = np.sum(confusions, axis=0)
+    reliability = functools.reduce(operator.add, reliabilities)
+    temperature = reliability.best_temperature()
+    return {
+        "folds": folds,
+        "pooled": report(confusion, runs[0][2].classes, sum(len(h) for *_, h in runs)),
+        "confusion": confusion.tolist(),
+        "calibration": {
+            "temperature": temperature,
+            "error": reliability.calibration_error(temperature),
+            "error_without": reliability.calibration_error(1.0),
+        },
+    }
 
 
 def train_together(trainers: list[Trainer]) -> None:
@@ -70,12 +86,6 @@ def train_together(trainers: list[Trainer]) -> None:
             last_report = time.monotonic()
             done = "  ".join(f"{t.steps_done}/{t.total_steps}" for t in trainers)
             print(f"steps {done}", flush=True)
-
-
-def score(trainer: Trainer, held_out: SegmentationSet) -> NDArray[np.int64]:
-    """The averaged network's confusion matrix on `held_out`."""
-    norm = Normalisation(trainer.mean, trainer.std, tuple(trainer.images.shape[2:]))
-    return confusion_of(trainer.network(), held_out, norm)
 
 
 def _arguments() -> argparse.Namespace:

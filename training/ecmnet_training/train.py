@@ -31,7 +31,7 @@ def main() -> None:
     args = _arguments()
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     config = read_config(args.config)
-    frames = load(config.data.kind, args.data, config.data.size)
+    frames = load(config.data, args.data)
     kept, held_out = frames.split(args.hold_out) if args.hold_out else (frames, None)
     args.out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(args.config, args.out / "config.toml")

@@ -1,0 +1,73 @@
+"""The twin against its committed fixtures, its parameter budget, and its export."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from ecmnet_training.classes import CAMVID
+from ecmnet_training.export import WeightsHeader, read_weights, write_weights
+from ecmnet_training.generator import bits, fnv1a64, sample_positions
+from ecmnet_training.goldens import seeded_model, trace
+from ecmnet_training.model import ECMNet, Plan, parameter_count
+
+GOLDENS = Path(__file__).parents[2] / "tests/fixtures/goldens"
+
+
+def test_eleven_classes_fit_the_budget() -> None:
+    assert parameter_count(ECMNet(11)) == 871_308
+
+
+def test_the_generator_gives_its_documented_values() -> None:
+    assert fnv1a64("image") == 0x2AB612888528489A
+    expected = [0xB1178FC3F9B00095, 0xF2C8E9091799E73E, 0xA19BE686F2450840]
+    assert bits("image", 3).tolist() == expected
+
+
+@pytest.mark.parametrize("plan", ["A", "B"])
+def test_the_twin_reproduces_its_fixture(plan: Plan) -> None:
+    path = GOLDENS / f"seeded_{plan.lower()}_357x481.safetensors"
+    three = torch.ones(3, dtype=torch.float64)
+    traced = trace(seeded_model(plan), (357, 481), 128 * three, 64 * three)
+    with safe_open(path, "np") as file:
+        table = json.loads(file.metadata()["intermediates"])
+        assert [row["name"] for row in table] == list(traced)
+        for row in table:
+            value = traced[row["name"]]
+            assert list(value.shape) == row["shape"], row["name"]
+            flat = value.flatten().numpy()
+            samples = file.get_tensor(row["name"]) * (row["max_abs"] / 32767)
+            error = np.abs(flat[sample_positions(row["name"], flat.size)] - samples).max()
+            # Half a step of the 16-bit storage, and a little for f64 sums in another order.
+            assert error <= row["max_abs"] * (0.5 / 32767 + 1e-9), row["name"]
+
+
+def test_weights_and_header_survive_a_round_trip(tmp_path: Path) -> None:
+    header = WeightsHeader(
+        plan="B",
+        classes=CAMVID,
+        mean=(99.6, 103.3, 105.6),
+        std=(75.6, 77.8, 76.7),
+        train_size=(360, 480),
+        dataset="made",
+        licence="Apache-2.0",
+        commit="0000000",
+        miou=0.5,
+        miou_on="nothing",
+        temperature=1.3,
+    )
+    network = ECMNet(len(CAMVID), "B").eval()
+    write_weights(tmp_path / "w.safetensors", network.state_dict(), header)
+    again, read = read_weights(tmp_path / "w.safetensors")
+    assert read == header
+    image = torch.randn(1, 3, 61, 83, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(network(image), again(image))
+
+
+def test_a_missing_metadata_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="plan"):
+        WeightsHeader.from_metadata({"format": "1"})

@@ -3,10 +3,10 @@
     cargo bench --no-default-features --bench network_cpu --no-run
     PYTHONPATH=training python scripts/bench_cpu_vs_pytorch.py BENCH [--runs 20] [--threads 2]
 
-BENCH is the executable that the first command names. PyTorch gets what speeds it up without changing
-the result: inference mode, batch norms folded, torch's own PReLU, the scan stepping over all directions
-and channels at once, and the faster of NCHW and channels_last. The ratio of medians is the figure; the
-ratio of CPU times depends less on what else the machine does.
+BENCH is the executable that the first command names. PyTorch gets what speeds it up without
+changing the result: inference mode, batch norms folded, torch's own PReLU, the scan stepping over
+all directions and channels at once, and the faster of NCHW and channels_last. The ratio of
+medians is the figure; the ratio of CPU times depends less on what else the machine does.
 """
 
 import argparse

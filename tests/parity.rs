@@ -193,6 +193,21 @@ fn plan_b_agrees_at_odd_sizes() -> Result<()> {
 }
 
 #[test]
+fn trained_weights_agree_at_360x480() -> Result<()> {
+    assert_parity("camvid_a_360x480")
+}
+
+#[test]
+fn trained_weights_agree_at_512x1024() -> Result<()> {
+    assert_parity("camvid_a_512x1024")
+}
+
+#[test]
+fn trained_weights_agree_at_odd_sizes() -> Result<()> {
+    assert_parity("camvid_a_357x481")
+}
+
+#[test]
 fn every_instruction_set_of_this_cpu_agrees() -> Result<()> {
     let golden = Golden::read("seeded_b_357x481")?;
     for path in CpuPath::available() {

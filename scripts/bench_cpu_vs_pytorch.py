@@ -5,8 +5,9 @@
 
 BENCH is the executable that the first command names. PyTorch gets what speeds it up without
 changing the result: inference mode, batch norms folded, torch's own PReLU, the scan stepping over
-all directions and channels at once, and the faster of NCHW and channels_last. The ratio of
-medians is the figure; the ratio of CPU times depends less on what else the machine does.
+all directions and channels at once, and the faster of NCHW and channels_last. The ratio of medians
+is the figure; the ratio of CPU times depends less on what else the machine does. On a busy machine
+set OMP_WAIT_POLICY=passive, or PyTorch's threads burn their time waiting for each other.
 """
 
 import argparse

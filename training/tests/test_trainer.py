@@ -1,0 +1,126 @@
+"""A training run on the CPU, on tiny made frames."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ecmnet_training import train
+from ecmnet_training.classes import CAMVID
+from ecmnet_training.config import (
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    OptimConfig,
+    TrainConfig,
+    read_config,
+)
+from ecmnet_training.data import SegmentationSet
+from ecmnet_training.export import read_weights
+from ecmnet_training.trainer import Trainer
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CPU = torch.device("cpu")
+
+
+def tiny_config(epochs: int) -> TrainConfig:
+    return TrainConfig(
+        plan="A",
+        data=DataConfig("pairs", (48, 64), "made", "Apache-2.0", "camvid"),
+        optim=OptimConfig(epochs, 2, 1e-3, 0.02, 1, "cosine", 0.9),
+        loss=LossConfig(1.1, lovasz=0.5, auxiliary=0.2),
+        augment=AugmentConfig(scale=(0.5, 2.0), brightness=0.2, noise=5.0, blur_px=1.0),
+    )
+
+
+def tiny_frames() -> SegmentationSet:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 12, (4, 6, 8), generator=generator, dtype=torch.uint8)
+    labels = labels.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    images = (labels[:, None].int() * torch.tensor([5, 11, 19]).view(1, 3, 1, 1)) % 256
+    return SegmentationSet(images.to(torch.uint8), labels, ("a", "b", "c", "d"), CAMVID)
+
+
+def test_a_resumed_run_ends_like_one_that_was_never_stopped() -> None:
+    whole = Trainer(tiny_config(2), tiny_frames(), seed=3, device=CPU)
+    for _ in range(whole.total_steps):
+        whole.step()
+    first = Trainer(tiny_config(2), tiny_frames(), seed=3, device=CPU)
+    for _ in range(2):
+        first.step()
+    second = Trainer(tiny_config(2), tiny_frames(), seed=4, device=CPU)
+    second._order = first._order
+    second.load_state_dict(first.state_dict())
+    while second.steps_done < second.total_steps:
+        second.step()
+    expected = whole.network().state_dict()
+    for name, value in second.network().state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_the_command_trains_resumes_and_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = tiny_frames()
+    for name, image, label in zip(frames.names, frames.images, frames.labels, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{name}.png")
+        Image.fromarray(label.numpy()).save(tmp_path / f"{name}_labels.png")
+    lines = [f"{name}.png {name}_labels.png" for name in frames.names]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        'plan = "A"\n'
+        '[data]\nkind = "pairs"\nsize = [48, 64]\ndataset = "made"\nlicence = "Apache-2.0"\n'
+        'classes = "camvid"\n'
+        "[optim]\nepochs = 1\nbatch = 2\nlr = 1e-3\nweight_decay = 0.02\nwarmup_steps = 1\n"
+        'schedule = "poly"\nema_decay = 0.9\n'
+        "[loss]\nclass_weight_offset = 1.1\n"
+    )
+    out = tmp_path / "run"
+    arguments = ["train", "--config", str(config), "--data", str(tmp_path), "--out", str(out)]
+    arguments += ["--device", "cpu", "--commit", "abc1234", "--hold-out", "d", "--save-every", "1"]
+    monkeypatch.setattr("sys.argv", arguments)
+    train.main()
+    monkeypatch.setattr("sys.argv", [*arguments, "--resume"])
+    train.main()
+    _, header = read_weights(out / "weights.safetensors")
+    assert (header.commit, header.train_size, header.miou_on) == (
+        "abc1234",
+        (48, 64),
+        "held out: d",
+    )
+    assert json.loads((out / "run.json").read_text())["frames"] == 3
+    assert (out / "config.toml").read_text() == config.read_text()
+    assert list(out.glob("events.out.tfevents.*"))
+
+
+def test_every_committed_configuration_is_valid() -> None:
+    names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
+    assert names == ["camvid", "probe", "world"]
+    for name in names:
+        assert read_config(CONFIGS / f"{name}.toml").data.size == (360, 480)
+
+
+def test_a_misspelt_key_is_named(tmp_path: Path) -> None:
+    text = (CONFIGS / "probe.toml").read_text().replace("ema_decay", "ema_dekay")
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(ValueError, match="ema_dekay"):
+        read_config(tmp_path / "x.toml")
+
+
+def test_shrunk_pictures_are_padded_with_ignored_labels() -> None:
+    from ecmnet_training import augment
+
+    config = AugmentConfig(scale=(0.5, 0.5), flip=False)
+    draws = augment.draw(config, 4, (48, 64), torch.Generator().manual_seed(0))
+    frames = tiny_frames()
+    labels = torch.zeros_like(frames.labels)
+    images, moved = augment.apply(
+        config, draws, frames.images, labels, mean=torch.full((3,), 77.0), ignore_id=11
+    )
+    inside = (moved == 0).float().mean((1, 2)).numpy()
+    assert np.allclose(inside, 0.25, atol=0.02)
+    assert (images.amin(1)[moved == 11] > 76).float().mean() > 0.9

@@ -103,7 +103,10 @@ impl SpinThread {
             self.serve_parameters()?;
             if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK_EVERY) {
                 looked = Some(Instant::now());
-                self.follow_graph(started.elapsed() >= GUESS_AFTER)?;
+                // What ROS refuses now it may grant at the next look.
+                if let Err(error) = self.follow_graph(started.elapsed() >= GUESS_AFTER) {
+                    self.log.warn_throttled("graph", &error.to_string());
+                }
             }
         }
         Ok(())

@@ -134,8 +134,10 @@ impl Inference {
             }
             Some(Age::Foreign { seconds }) if !self.foreign_clock_told => {
                 self.foreign_clock_told = true;
+                let side = if seconds > 0.0 { "behind" } else { "ahead of" };
+                let seconds = seconds.abs();
                 self.log.warn(&format!(
-                    "image stamps are {seconds:.0} s behind the ROS clock, so another clock took \
+                    "image stamps are {seconds:.0} s {side} the ROS clock, so another clock took \
                      them: age is not checked (a replayed bag wants use_sim_time and --clock)"
                 ));
             }

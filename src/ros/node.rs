@@ -31,7 +31,10 @@ const DIAGNOSTICS_EVERY: Duration = Duration::from_secs(1);
 /// up with the process, after everything else has ended in order.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 
-/// Runs the node of a process with these arguments until SIGINT or SIGTERM; errs if it cannot start or a thread ends by a fault.
+/// Runs the node of a process with these arguments until SIGINT or SIGTERM.
+///
+/// Errs with one sentence if it cannot start: arguments that rcl refuses, parameters without a
+/// usable value, weights or a device that cannot be used. Errs, too, if a thread ends by a fault.
 pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
     let context = context::create(arguments)?;
     let mut node = create(&context)?;

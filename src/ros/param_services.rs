@@ -80,8 +80,9 @@ impl ParameterServices {
     }
 
     /// Answers the requests that have come, without waiting; changed parameters are announced
-    /// with `stamp`.
-    pub(super) fn serve(&mut self, parameters: &mut Parameters, stamp: Stamp) {
+    /// with `stamp`. Returns whether a change was asked for.
+    pub(super) fn serve(&mut self, parameters: &mut Parameters, stamp: Stamp) -> bool {
+        let mut change = false;
         while let Some(request) = next(&mut self.get) {
             let value = |name: &String| value_message(parameters.get(name));
             let values = request.message.names.iter().map(value).collect();
@@ -102,6 +103,7 @@ impl ParameterServices {
             self.reply(request, ListParameters::Response { result });
         }
         while let Some(request) = next(&mut self.set) {
+            change = true;
             let changes = request.message.parameters.clone();
             let results = changes
                 .into_iter()
@@ -110,10 +112,12 @@ impl ParameterServices {
             self.reply(request, SetParameters::Response { results });
         }
         while let Some(request) = next(&mut self.set_atomically) {
+            change = true;
             let changes = request.message.parameters.clone();
             let result = self.set(changes, parameters, stamp);
             self.reply(request, SetParametersAtomically::Response { result });
         }
+        change
     }
 
     fn set(

@@ -103,7 +103,10 @@ impl SpinThread {
             self.serve_parameters()?;
             if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK_EVERY) {
                 looked = Some(Instant::now());
-                self.follow_graph(started.elapsed() >= GUESS_AFTER)?;
+                // What ROS refuses now it may grant at the next look.
+                if let Err(error) = self.follow_graph(started.elapsed() >= GUESS_AFTER) {
+                    self.log.warn_throttled("graph", &error.to_string());
+                }
             }
         }
         Ok(())
@@ -126,14 +129,10 @@ impl SpinThread {
     }
 
     fn serve_parameters(&mut self) -> Result<(), NodeError> {
-        let before = self.parameters.clone();
         let stamp = self.wiring.clock.now().unwrap_or_default();
-        self.wiring.services.serve(&mut self.parameters, stamp);
-        if self.parameters != before {
+        if self.wiring.services.serve(&mut self.parameters, stamp) {
             self.choices.send_replace(choices(&self.parameters));
-            if self.parameters.settings().use_sim_time != before.settings().use_sim_time {
-                self.wiring.follow_time(&self.parameters)?;
-            }
+            self.wiring.follow_time(&self.parameters)?;
         }
         Ok(())
     }

@@ -206,6 +206,8 @@ def main() -> None:
         except Exception as error:  # whatever it is, the test should read it
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
+    for topic in list(peer.streams):
+        peer.stop(topic=topic)
     rclpy.shutdown()
     spinning.join()
 

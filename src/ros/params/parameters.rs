@@ -108,7 +108,7 @@ impl Parameters {
         };
         if !parameter.range.admits(&value) {
             let range = parameter.range;
-            return Err(refused(format!("{value} is not one of: {range}")));
+            return Err(refused(format!("{value} is not in its range, {range}")));
         }
         let mut settings = self.settings.clone();
         (parameter.set)(&mut settings, value).map_err(refused)?;

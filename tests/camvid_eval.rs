@@ -30,7 +30,14 @@ impl CamVid {
         let archive = data.join("camvid_trainval.tar");
         let mut tar = Command::new("tar");
         tar.arg("xf").arg(archive).arg("-C").arg(folder.path());
-        succeed(tar.args(["val", "valannot", "val.txt"]))?;
+        succeed(tar.args([
+            "train",
+            "trainannot",
+            "train.txt",
+            "val",
+            "valannot",
+            "val.txt",
+        ]))?;
         let make_bag = data.join("make_bag.py");
         Ok(Self { folder, make_bag })
     }
@@ -175,5 +182,19 @@ fn every_storage_of_the_clip_gives_the_same_masks() -> Result<()> {
             "{name}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn weights_from_the_made_world_find_the_road_of_real_streets() -> Result<()> {
+    let camvid = CamVid::unpack()?;
+    let weights = source("models/ecmnet_world.safetensors");
+    let scores = camvid.eval(&format!(
+        "--list train.txt --root . --every 8 --weights {}",
+        weights.display()
+    ))?;
+    let road = scores["iou"]["Road"].as_f64().context("a road")?;
+    // 0.923 over all 367 frames; 0.60 is what a network that never saw a real street must reach.
+    assert!(road >= 0.60, "road {road}");
     Ok(())
 }

@@ -29,7 +29,7 @@ const DIAGNOSTICS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for the threads. A frame in the network may take longer: it is given
 /// up with the process, after everything else has ended in order.
-const STOP_WITHIN: Duration = Duration::from_millis(500);
+const STOP_WITHIN: Duration = Duration::from_millis(300);
 
 /// Runs the node of a process with these arguments until SIGINT or SIGTERM.
 ///

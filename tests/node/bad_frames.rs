@@ -12,9 +12,10 @@ const MASK: &str = "/ecmnet/label_mask";
 
 /// A node, and a camera that has seen it give a mask.
 struct Bench {
-    _graph: Graph,
     node: Node,
     camera: Peer,
+    /// Last, so that its domain is given up after the processes in it.
+    _graph: Graph,
 }
 
 impl Bench {
@@ -31,9 +32,9 @@ impl Bench {
         camera.advertise("/image", type_name, true)?;
         camera.publish_until("/image", good, MASK, |_| true)?;
         Ok(Self {
-            _graph: graph,
             node,
             camera,
+            _graph: graph,
         })
     }
 

@@ -1,9 +1,9 @@
 //! A live ROS graph of its own: the node as a process, and rclpy peers that a test drives.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -19,17 +19,27 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) struct Graph {
     domain: u32,
     home: tempfile::TempDir,
+    /// Locked as long as the graph lives, so that no other test on this machine takes its domain.
+    _held: File,
 }
 
 impl Graph {
     /// Returns an empty graph: a domain of its own on this machine alone, and a home.
     pub(crate) fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let count = NEXT.fetch_add(1, Ordering::Relaxed);
-        // DDS ports allow domains 1 to 100 on every system; neighbours in time get others.
-        let domain = 1 + (std::process::id() + 7 * count) % 100;
         let home = tempfile::tempdir()?;
-        Ok(Self { domain, home })
+        // DDS ports allow domains 1 to 100 on every system.
+        for domain in (1..=100).map(|n| 1 + (n * 7 + std::process::id()) % 100) {
+            let path = std::env::temp_dir().join(format!("ecmnet_test_domain_{domain}"));
+            let held = File::create(path)?;
+            if held.try_lock().is_ok() {
+                return Ok(Self {
+                    domain,
+                    home,
+                    _held: held,
+                });
+            }
+        }
+        bail!("every ROS domain from 1 to 100 is in use by a test")
     }
 
     /// Returns a folder that ends with the graph.

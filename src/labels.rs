@@ -206,7 +206,7 @@ impl<'a> LogitRows<'a> {
             self.largest.copy_from_slice(first);
         }
         ids.fill(0);
-        for (class, logits) in (1..).zip(classes) {
+        for (class, logits) in (1..=u8::MAX).zip(classes) {
             for ((id, largest), logit) in ids.iter_mut().zip(&mut self.largest).zip(logits) {
                 if *logit > *largest {
                     *largest = *logit;

@@ -185,13 +185,32 @@ impl Node {
 }
 
 impl Drop for Node {
+    /// A killed node leaves its shared-memory segment of 64 MB behind: it is asked to end first.
     fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
+        if !ended_by_itself(&mut self.child, |child| {
+            let _gone = signal(child.id(), "TERM");
+        }) {
+            let _gone = self.child.kill();
+            let _gone = self.child.wait();
+        }
         if thread::panicking() {
             eprintln!("the node wrote:\n{}", self.written());
         }
     }
+}
+
+/// Asks a process to end, and returns whether it did within five seconds.
+fn ended_by_itself(child: &mut Child, ask: impl FnOnce(&Child)) -> bool {
+    if !matches!(child.try_wait(), Ok(Some(_))) {
+        ask(child);
+    }
+    (0..100).any(|_| {
+        let ended = matches!(child.try_wait(), Ok(Some(_)));
+        if !ended {
+            thread::sleep(Duration::from_millis(50));
+        }
+        ended
+    })
 }
 
 /// Sends a signal to a process that the test started.
@@ -355,13 +374,9 @@ impl Drop for Peer {
     /// lease of 20 s.
     fn drop(&mut self) {
         self.commands.take();
-        for _ in 0..100 {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(50));
+        if !ended_by_itself(&mut self.child, |_| {}) {
+            let _gone = self.child.kill();
+            let _gone = self.child.wait();
         }
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::clock::Age;
+use super::error::NodeError;
 use super::intake::ImageKind;
 use super::ledger::Latency;
 use super::log::Log;
@@ -17,7 +18,6 @@ use crate::cdr::CdrError;
 use crate::decode::{DecodeError, DecodedImage};
 use crate::image::{ImageError, ImageView, check_size};
 use crate::msg::{CompressedImage, Header, Image, Message};
-use crate::overlay::overlay_from_mask;
 use crate::segmenter::Segmenter;
 
 /// An image message as it came.
@@ -54,6 +54,8 @@ pub(super) struct Inference {
 struct Rejection {
     reason: &'static str,
     sentence: String,
+    /// Whether no frame after it can give one, either.
+    is_final: bool,
 }
 
 impl Inference {
@@ -74,15 +76,25 @@ impl Inference {
         }
     }
 
-    /// Segments the newest frames until their cell is closed.
-    pub(super) fn run(mut self) {
+    /// Segments the newest frames until their cell is closed; errs if the GPU is lost.
+    pub(super) fn run(mut self) -> Result<(), NodeError> {
         while let Some(frame) = self.shared.frames.take() {
-            if let Err(Rejection { reason, sentence }) = self.segment(&frame) {
-                self.shared.ledger.reject(reason);
-                let sentence = format!("image dropped ({reason}): {sentence}");
-                self.log.warn_throttled(reason, &sentence);
+            let Err(rejection) = self.segment(&frame) else {
+                continue;
+            };
+            let Rejection {
+                reason, sentence, ..
+            } = rejection;
+            self.shared.ledger.reject(reason);
+            if rejection.is_final {
+                // A lost GPU may never answer those who would free its memory.
+                std::mem::forget(self.segmenter);
+                return Err(NodeError::GpuLost { reason: sentence });
             }
+            let sentence = format!("image dropped ({reason}): {sentence}");
+            self.log.warn_throttled(reason, &sentence);
         }
+        Ok(())
     }
 
     fn segment(&mut self, frame: &Frame) -> Result<(), Rejection> {
@@ -126,10 +138,7 @@ impl Inference {
                         "it is {ms:.0} ms old, and max_age_ms is {max_age_ms}; if it is not, the \
                          camera's clock and this machine's disagree"
                     );
-                    return Err(Rejection {
-                        reason: "too_old",
-                        sentence,
-                    });
+                    return Err(Rejection::of("too_old", sentence));
                 }
             }
             Some(Age::Foreign { seconds }) if !self.foreign_clock_told => {
@@ -164,10 +173,9 @@ impl Inference {
         if self.shared.is_stopping() {
             return Ok(());
         }
-        outputs.publish(&messages).map_err(|error| Rejection {
-            reason: "publish",
-            sentence: error.to_string(),
-        })?;
+        outputs
+            .publish(&messages)
+            .map_err(|error| Rejection::of("publish", error))?;
         let latency = Latency {
             stamp_to_publish_ms: outputs.clock.age(header.stamp).and_then(Age::ms),
             receipt_to_publish_ms: frame.received.elapsed().as_secs_f64() * 1e3,
@@ -198,7 +206,7 @@ impl Inference {
         };
         let overlay = || {
             let alpha = choices.settings.overlay_alpha as f32;
-            let rows = overlay_from_mask(view, mask, self.segmenter.classes(), alpha);
+            let rows = self.segmenter.overlay(view, mask, alpha);
             image_message(header, size, "rgb8", &rows)
         };
         Ok(Messages {
@@ -229,38 +237,39 @@ impl Inference {
     }
 }
 
+impl Rejection {
+    fn of(reason: &'static str, error: impl ToString) -> Self {
+        Self {
+            reason,
+            sentence: error.to_string(),
+            is_final: false,
+        }
+    }
+}
+
 impl From<CdrError> for Rejection {
     fn from(error: CdrError) -> Self {
-        Self {
-            reason: "cdr",
-            sentence: error.to_string(),
-        }
+        Self::of("cdr", error)
     }
 }
 
 impl From<ImageError> for Rejection {
     fn from(error: ImageError) -> Self {
-        Self {
-            reason: error.reason(),
-            sentence: error.to_string(),
-        }
+        Self::of(error.reason(), error)
     }
 }
 
 impl From<DecodeError> for Rejection {
     fn from(error: DecodeError) -> Self {
-        Self {
-            reason: error.reason(),
-            sentence: error.to_string(),
-        }
+        Self::of(error.reason(), error)
     }
 }
 
 impl From<crate::Error> for Rejection {
     fn from(error: crate::Error) -> Self {
         Self {
-            reason: "network",
-            sentence: error.to_string(),
+            is_final: error.is_device_lost(),
+            ..Self::of("network", error)
         }
     }
 }

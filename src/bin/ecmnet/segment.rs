@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ecmnet_ros::decode::DecodedImage;
-use ecmnet_ros::overlay::overlay_from_mask;
 use ecmnet_ros::segmenter::{NetworkSize, Segmenter};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -86,7 +85,7 @@ fn segment(path: &Path, stem: &str, arguments: &Arguments, segmenter: &Segmenter
     let image = DecodedImage::from_file_bytes(&fs::read(path)?, MAX_PIXELS)?;
     let view = image.view()?;
     let mask = segmenter.run(&view, false)?.mask;
-    let overlay = overlay_from_mask(&view, &mask, segmenter.classes(), arguments.alpha);
+    let overlay = segmenter.overlay(&view, &mask, arguments.alpha);
     for (kind, bytes, colour) in [
         ("labels", &mask.ids, ExtendedColorType::L8),
         ("overlay", &overlay, ExtendedColorType::Rgb8),

@@ -20,10 +20,9 @@ from pathlib import Path
 
 import torch
 from ecmnet_training.goldens import seeded_model
-from ecmnet_training.layers import BNPReLU, PReLU
+from ecmnet_training.inference import folded
 from ecmnet_training.model import ECMNet
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 SIZES_HW = ((360, 480), (512, 1024))
 
@@ -72,26 +71,6 @@ class RustBench:
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 
 
-def folded(model: ECMNet) -> ECMNet:
-    """The network in f32 with each convolution's batch norm folded and torch's own PReLU."""
-    model = model.float().eval()
-    for module in list(model.modules()):
-        if isinstance(module, nn.Sequential) and len(module) == 2:
-            convolution, norm = module
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, BNPReLU):
-                module[0] = fuse_conv_bn_eval(convolution, norm.bn)
-                norm.bn = nn.Identity()
-            elif isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                module[0] = fuse_conv_bn_eval(convolution, norm)
-                module[1] = nn.Identity()
-    for module in list(model.modules()):
-        if isinstance(module, BNPReLU) and isinstance(module.act, PReLU):
-            own = nn.PReLU(module.act.weight.numel())
-            own.weight = nn.Parameter(module.act.weight.detach().clone())
-            module.act = own
-    return model
-
-
 def torch_run(model: ECMNet, image: Tensor) -> tuple[float, float]:
     """Wall and CPU milliseconds of one forward pass."""
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -112,7 +91,7 @@ def compare(executable: Path, size_hw: tuple[int, int], *, threads: int, runs: i
     exact = exact[0] if isinstance(exact, tuple) else exact
     layouts = {}
     for name, layout in (("NCHW", torch.contiguous_format), ("NHWC", torch.channels_last)):
-        model = folded(seeded_model("A")).to(memory_format=layout)
+        model = folded(seeded_model("A").float()).to(memory_format=layout)
         shaped = image.to(memory_format=layout)
         result = model(shaped)
         result = result[0] if isinstance(result, tuple) else result

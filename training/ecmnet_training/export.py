@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .classes import ClassTable
@@ -89,7 +89,8 @@ def write_weights(path: Path, state: dict[str, Tensor], header: WeightsHeader) -
         if not name.endswith("num_batches_tracked")
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, header.to_metadata())
+    # save_file would leave a file that nobody but its owner may read.
+    path.write_bytes(save(tensors, header.to_metadata()))
 
 
 def read_weights(path: Path) -> tuple[ECMNet, WeightsHeader]:

@@ -73,20 +73,59 @@ def _differentiate(ctx, dy: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN001
 selective_scan_triton.register_autograd(_differentiate, setup_context=_save_inputs)
 
 
+@torch.library.custom_op("ecmnet::selective_scan_tiled", mutates_args=())
+def selective_scan_tiled(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    block_d: int,
+    block_l: int,
+    warps: int,
+) -> Tensor:
+    """As `selective_scan_triton`, in tiles of `block_d` channels and `block_l` steps, powers of
+    two; without gradients. Few images want longer tiles than a training batch does."""
+    return _forward(u, delta, A, B, C, D, (block_d, block_l, warps))[0]
+
+
+@selective_scan_tiled.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    block_d: int,
+    block_l: int,
+    warps: int,
+) -> Tensor:
+    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
+
+
 def _forward(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    tile: tuple[int, int, int] = (BLOCK_D, BLOCK_L, WARPS),
 ) -> tuple[Tensor, Tensor]:
+    block_d, block_l, warps = tile
     u, delta, A, B, C, D = (t.contiguous() for t in (u, delta, A, B, C, D))
     b, k, d, length = u.shape
     n = A.shape[-1]
     if n & (n - 1):
         raise ValueError(f"the scan kernel needs a power of two as state size, got {n}")
-    chunks = triton.cdiv(length, BLOCK_L)
+    chunks = triton.cdiv(length, block_l)
     y, states = torch.empty_like(u), u.new_empty(b, k, chunks, d, n)
-    _forward_kernel[(triton.cdiv(d, BLOCK_D), b * k)](
+    _forward_kernel[(triton.cdiv(d, block_d), b * k)](
         u, delta, A, B, C, D, y, states,
         k, d, length, chunks,
-        N=n, BLOCK_D=BLOCK_D, BLOCK_L=BLOCK_L, num_warps=WARPS,
+        N=n, BLOCK_D=block_d, BLOCK_L=block_l, num_warps=warps,
     )  # fmt: skip
     return y, states
 

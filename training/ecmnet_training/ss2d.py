@@ -46,6 +46,7 @@ class SS2D(nn.Module):
         self.Ds = nn.Parameter(torch.ones(DIRECTIONS * d))
         self.out_norm = nn.LayerNorm(d)
         self.out_proj = nn.Linear(d, dim, bias=False)
+        self.selective_scan = selective_scan
 
     def forward(self, x: Tensor, record: Record = ignore) -> Tensor:
         projected = self.in_proj(x)
@@ -71,7 +72,7 @@ class SS2D(nn.Module):
             dt = torch.einsum("bkrl,kdr->bkdl", dt, self.dt_projs_weight)
             delta = F.softplus(dt + self.dt_projs_bias[..., None])
             A = -torch.exp(self.A_logs).view(DIRECTIONS, d, self.state)
-            y = selective_scan(u, delta, A=A, B=B, C=C, D=self.Ds.view(DIRECTIONS, d))
+            y = self.selective_scan(u, delta, A=A, B=B, C=C, D=self.Ds.view(DIRECTIONS, d))
             y = y[:, :2] + y[:, 2:].flip(-1)
             rows = y[:, 0].reshape(b, d, h, w)
             columns = y[:, 1].reshape(b, d, w, h).transpose(2, 3)

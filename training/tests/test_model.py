@@ -61,6 +61,9 @@ def test_weights_and_header_survive_a_round_trip(tmp_path: Path) -> None:
     )
     network = ECMNet(len(CAMVID), "B").eval()
     write_weights(tmp_path / "w.safetensors", network.state_dict(), header)
+    (tmp_path / "plain").touch()
+    modes = {(tmp_path / name).stat().st_mode for name in ("w.safetensors", "plain")}
+    assert len(modes) == 1, "who may read the file is not the umask's choice"
     again, read = read_weights(tmp_path / "w.safetensors")
     assert read == header
     image = torch.randn(1, 3, 61, 83, generator=torch.Generator().manual_seed(0))

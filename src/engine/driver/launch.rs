@@ -1,0 +1,245 @@
+//! Kernels and the streams that they run on.
+
+use std::ffi::{CStr, c_void};
+
+use cudarc::driver::sys::{self, CUfunction_attribute as F, CUlaunchAttributeID as Id};
+
+use super::CudaError;
+use super::error::check;
+
+/// A queue of device work. Dropping it frees nothing: streams live as long as their [`super::Gpu`].
+#[derive(Clone, Copy)]
+pub(crate) struct Stream {
+    handle: sys::CUstream,
+    overlaps: bool,
+}
+
+// SAFETY: a stream's handle may be used from any thread whose context is current.
+unsafe impl Send for Stream {}
+
+impl Stream {
+    pub(super) fn borrowed(handle: sys::CUstream) -> Self {
+        Self {
+            handle,
+            overlaps: true,
+        }
+    }
+
+    pub(super) fn handle(&self) -> sys::CUstream {
+        self.handle
+    }
+
+    /// Returns the stream for work that waits for all before it to end, also of other streams: no
+    /// kernel put on this view starts early.
+    pub(crate) fn in_order(&self) -> Self {
+        Self {
+            overlaps: false,
+            ..*self
+        }
+    }
+
+    /// Waits until its work is done; errs with the first fault of that work.
+    pub(crate) fn synchronise(&self) -> Result<(), CudaError> {
+        // SAFETY: the stream lives.
+        check("cuStreamSynchronize", unsafe {
+            sys::cuStreamSynchronize(self.handle)
+        })
+    }
+}
+
+pub(super) fn new_stream() -> Result<sys::CUstream, CudaError> {
+    let mut stream = std::ptr::null_mut();
+    let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+    // SAFETY: `stream` outlives the call.
+    check("cuStreamCreate", unsafe {
+        sys::cuStreamCreate(&mut stream, flags)
+    })?;
+    Ok(stream)
+}
+
+/// How a kernel is spread over the device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch {
+    /// Blocks on each axis.
+    pub(crate) grid: [u32; 3],
+    /// Threads of a block.
+    pub(crate) block: u32,
+    /// Dynamic shared memory of a block.
+    pub(crate) shared_bytes: u32,
+    /// Blocks of a cluster along x; 1 for none.
+    pub(crate) cluster: u32,
+    /// Whether all blocks must be resident together, for a barrier over the grid.
+    pub(crate) is_cooperative: bool,
+    /// Whether the kernel may start before the one before it on the stream has ended; it then waits by
+    /// itself (`grid_dependency_wait`) before it reads what that one wrote.
+    pub(crate) is_overlapped: bool,
+}
+
+impl Launch {
+    /// Returns a launch of `grid` blocks of `block` threads that overlaps the kernel before it.
+    pub(crate) fn new(grid: [u32; 3], block: u32, shared_bytes: u32) -> Self {
+        Self {
+            grid,
+            block,
+            shared_bytes,
+            cluster: 1,
+            is_cooperative: false,
+            is_overlapped: true,
+        }
+    }
+}
+
+/// A kernel of a loaded module.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel {
+    function: sys::CUfunction,
+    shared_memory_bytes: u32,
+}
+
+// SAFETY: a kernel's handle may be used from any thread whose context is current.
+unsafe impl Send for Kernel {}
+// SAFETY: as above; launching does not change it.
+unsafe impl Sync for Kernel {}
+
+impl Kernel {
+    pub(super) fn new(
+        module: sys::CUmodule,
+        name: &CStr,
+        shared_memory_bytes: u32,
+    ) -> Result<Self, CudaError> {
+        let mut function = std::ptr::null_mut();
+        // SAFETY: the module is loaded; both pointers outlive the call.
+        check("cuModuleGetFunction", unsafe {
+            sys::cuModuleGetFunction(&mut function, module, name.as_ptr())
+        })?;
+        let kernel = Self {
+            function,
+            shared_memory_bytes,
+        };
+        let static_bytes = kernel.attribute(F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?;
+        let dynamic = i32::try_from(shared_memory_bytes).unwrap_or(i32::MAX) - static_bytes;
+        // SAFETY: the function is of a loaded module.
+        check("cuFuncSetAttribute", unsafe {
+            sys::cuFuncSetAttribute(
+                function,
+                F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                dynamic.max(0),
+            )
+        })?;
+        // One division of the caches for all kernels: a multiprocessor must be empty to change it, and
+        // kernels could not overlap.
+        let all = sys::CUshared_carveout::CU_SHAREDMEM_CARVEOUT_MAX_SHARED as i32;
+        // SAFETY: as above.
+        check("cuFuncSetAttribute", unsafe {
+            sys::cuFuncSetAttribute(
+                function,
+                F::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+                all,
+            )
+        })?;
+        Ok(kernel)
+    }
+
+    /// Lets the kernel run in clusters of more than 8 blocks.
+    pub(crate) fn allow_large_clusters(&self) -> Result<(), CudaError> {
+        // SAFETY: the function is of a loaded module.
+        check("cuFuncSetAttribute", unsafe {
+            sys::cuFuncSetAttribute(
+                self.function,
+                F::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED,
+                1,
+            )
+        })
+    }
+
+    /// Returns how many blocks of this launch fit on one multiprocessor together.
+    pub(crate) fn resident_blocks(&self, launch: &Launch) -> Result<u32, CudaError> {
+        let mut blocks = 0;
+        // SAFETY: the function is of a loaded module and `blocks` outlives the call.
+        check("cuOccupancyMaxActiveBlocksPerMultiprocessor", unsafe {
+            sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                &mut blocks,
+                self.function,
+                i32::try_from(launch.block).unwrap_or(i32::MAX),
+                launch.shared_bytes as usize,
+            )
+        })?;
+        Ok(u32::try_from(blocks).unwrap_or(0))
+    }
+
+    /// Puts the kernel on `stream` with `parameters` as its one argument.
+    ///
+    /// Errs if the launch is beyond the device's limits.
+    ///
+    /// # Safety
+    /// `P` is laid out as the kernel's argument (`repr(C)`), and every address in it is valid for what
+    /// the kernel reads and writes there until the stream's work is done.
+    pub(crate) unsafe fn launch<P: Copy>(
+        &self,
+        stream: &Stream,
+        launch: &Launch,
+        parameters: &P,
+    ) -> Result<(), CudaError> {
+        if launch.shared_bytes > self.shared_memory_bytes {
+            return Err(CudaError::Limit {
+                what: "a block's shared memory in bytes",
+                limit: self.shared_memory_bytes as usize,
+                got: launch.shared_bytes as usize,
+            });
+        }
+        let mut attributes = Vec::with_capacity(3);
+        let mut add = |id, value| {
+            attributes.push(sys::CUlaunchAttribute {
+                id,
+                pad: [0; 4],
+                value,
+            });
+        };
+        if launch.cluster > 1 {
+            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
+            value.clusterDim.x = launch.cluster;
+            value.clusterDim.y = 1;
+            value.clusterDim.z = 1;
+            add(Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, value);
+        }
+        if launch.is_cooperative {
+            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
+            value.cooperative = 1;
+            add(Id::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, value);
+        }
+        if launch.is_overlapped && stream.overlaps {
+            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
+            value.programmaticStreamSerializationAllowed = 1;
+            add(
+                Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                value,
+            );
+        }
+        let config = sys::CUlaunchConfig {
+            gridDimX: launch.grid[0],
+            gridDimY: launch.grid[1],
+            gridDimZ: launch.grid[2],
+            blockDimX: launch.block,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: launch.shared_bytes,
+            hStream: stream.handle,
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: u32::try_from(attributes.len()).unwrap_or(0),
+        };
+        let mut argument = std::ptr::from_ref(parameters).cast_mut().cast::<c_void>();
+        // SAFETY: the driver copies the argument, whose layout and addresses the caller vouches for.
+        check("cuLaunchKernelEx", unsafe {
+            sys::cuLaunchKernelEx(&config, self.function, &mut argument, std::ptr::null_mut())
+        })
+    }
+
+    fn attribute(&self, attribute: F) -> Result<i32, CudaError> {
+        let mut value = 0;
+        // SAFETY: the function is of a loaded module and `value` outlives the call.
+        check("cuFuncGetAttribute", unsafe {
+            sys::cuFuncGetAttribute(&mut value, attribute, self.function)
+        })?;
+        Ok(value)
+    }
+}

@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
-mod down;
+pub(crate) mod down;
 mod edab;
-mod ffm;
-mod layers;
+pub(crate) mod ffm;
+pub(crate) mod layers;
 pub mod metadata;
-mod msau;
-mod ss2d;
-mod stage;
-mod stem;
-mod tensors;
-mod trace;
+pub(crate) mod msau;
+pub(crate) mod ss2d;
+pub(crate) mod stage;
+pub(crate) mod stem;
+pub(crate) mod tensors;
+pub(crate) mod trace;
 pub mod weights;
 
 pub use metadata::{ColourOrder, MetadataError, Plan, WeightsMetadata};

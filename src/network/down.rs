@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
 use rayon::prelude::*;
 
-use super::layers::{ChannelOrder, Layers, columns_in_order, fold};
+use super::layers::{ChannelOrder, FoldedConv, Layers, columns_in_order, fold};
 use crate::error::Result;
 use crate::ops::ChannelActivation;
 use crate::ops::conv::{Conv, Epilogue, Geometry};
@@ -19,8 +19,17 @@ pub(crate) struct Down {
     out_order: ChannelOrder,
 }
 
-impl Down {
-    /// Reads channels in `order` and makes `channels`.
+/// Down's weights with its batch norm folded into them.
+pub(crate) struct FoldedDown {
+    pub(crate) conv: FoldedConv,
+    /// For the pooled channels, as they lie in the input; none where the convolution stands alone.
+    pub(crate) pooled: Option<ChannelActivation>,
+    /// The order of the output's channels.
+    pub(crate) out_order: ChannelOrder,
+}
+
+impl FoldedDown {
+    /// Folds what reads channels in `order` and makes `channels`.
     pub(crate) fn new(layers: &Layers<'_>, order: &ChannelOrder, channels: usize) -> Result<Self> {
         let from = order.len();
         let is_joined = from < channels;
@@ -45,12 +54,34 @@ impl Down {
             slope: order.reorder(&pooled_slope),
         });
         let bias = fold(&mut weights, &norm);
-        let epilogue = Epilogue {
+        let conv = FoldedConv {
+            weights,
             bias,
             slope,
+        };
+        Ok(Self {
+            conv,
+            pooled,
+            out_order,
+        })
+    }
+}
+
+impl Down {
+    /// Reads channels in `order` and makes `channels`.
+    pub(crate) fn new(layers: &Layers<'_>, order: &ChannelOrder, channels: usize) -> Result<Self> {
+        let FoldedDown {
+            conv,
+            pooled,
+            out_order,
+        } = FoldedDown::new(layers, order, channels)?;
+        let geometry = Geometry::square(order.len(), conv.slope.len(), 3, 2);
+        let epilogue = Epilogue {
+            bias: conv.bias,
+            slope: conv.slope,
             post: None,
         };
-        let conv = Conv::new(geometry, weights, None, epilogue, layers.path());
+        let conv = Conv::new(geometry, conv.weights, None, epilogue, layers.path());
         Ok(Self {
             conv,
             pooled,

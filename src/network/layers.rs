@@ -36,6 +36,17 @@ impl ChannelOrder {
         Self((0..first).chain(self.0.iter().map(|c| first + c)).collect())
     }
 
+    /// Returns this order's channels with `last` natural ones after them.
+    pub(crate) fn before(&self, last: usize) -> Self {
+        let len = self.0.len();
+        Self(self.0.iter().copied().chain(len..len + last).collect())
+    }
+
+    /// Returns the number in the reference network of the channel at `place`.
+    pub(crate) fn channel(&self, place: usize) -> usize {
+        self.0[place]
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -59,6 +70,14 @@ impl ChannelOrder {
 pub(crate) struct Norm {
     pub(crate) scale: Vec<f64>,
     pub(crate) shift: Vec<f64>,
+}
+
+/// A convolution with its batch norm folded in, and its PReLU.
+pub(crate) struct FoldedConv {
+    /// `[out, in, kh, kw]`.
+    pub(crate) weights: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) slope: Vec<f32>,
 }
 
 /// The tensors below one name.
@@ -143,6 +162,22 @@ impl<'a> Layers<'a> {
         order: &ChannelOrder,
         post: Option<ChannelActivation>,
     ) -> Result<Conv, WeightsError> {
+        let FoldedConv {
+            weights,
+            bias,
+            slope,
+        } = self.folded(name, geometry, order)?;
+        let epilogue = Epilogue { bias, slope, post };
+        Ok(Conv::new(geometry, weights, None, epilogue, self.path))
+    }
+
+    /// Returns the weights of [`Layers::conv_act`], its batch norm folded into them.
+    pub(crate) fn folded(
+        &self,
+        name: &str,
+        geometry: Geometry,
+        order: &ChannelOrder,
+    ) -> Result<FoldedConv, WeightsError> {
         let layers = self.pp(name);
         let Geometry {
             in_channels,
@@ -154,8 +189,11 @@ impl<'a> Layers<'a> {
         let mut weights = columns_in_order(layers.values("0.weight", &shape)?, order, &geometry);
         let bias = fold(&mut weights, &layers.norm("1.bn", out_channels)?);
         let slope = layers.values("1.act.weight", &[out_channels])?.to_vec();
-        let epilogue = Epilogue { bias, slope, post };
-        Ok(Conv::new(geometry, weights, None, epilogue, self.path))
+        Ok(FoldedConv {
+            weights,
+            bias,
+            slope,
+        })
     }
 
     /// Returns the depthwise strip, batch norm and PReLU `name` of three taps along one axis.

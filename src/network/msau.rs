@@ -17,7 +17,10 @@ use crate::ops::map::{Map, Rows, Source, apply_in_place, output, run, strip_mean
 use crate::ops::{Depthwise, Function};
 
 /// Channels between `reduce` and `expand`.
-const INNER: usize = SKIP_WIDTH / 2;
+pub(crate) const INNER: usize = SKIP_WIDTH / 2;
+
+/// Taps on each axis of the joined depthwise filters.
+const DEPTHWISE_SIDE: usize = 7;
 
 /// MSAU as a Candle op: `[1, 16, h, w]` to the same shape.
 pub(crate) struct Msau {
@@ -39,58 +42,37 @@ pub(crate) struct Msau {
 impl Msau {
     pub(crate) fn new(layers: &Layers<'_>) -> Result<Self> {
         let (c, path) = (SKIP_WIDTH, layers.path());
-        let natural = ChannelOrder::natural(c);
-        let reduce = layers.conv_act("reduce", Geometry::square(c, INNER, 1, 1), &natural, None)?;
-        let gate = {
-            let weights = layers.values("gate.weight", &[INNER, INNER, 7, 7])?;
-            let (filters, _) = weights.as_chunks::<49>();
-            let middle_rows = filters
-                .iter()
-                .flat_map(|filter| &filter[21..28])
-                .copied()
-                .collect();
-            let bias = layers.values("gate.bias", &[INNER])?.to_vec();
+        let FoldedMsau {
+            depthwise,
+            gate,
+            gate_bias,
+            expand,
+            expand_bias,
+            branches: [mean, max],
+        } = FoldedMsau::new(layers)?;
+        let conv = |geometry, weights, bias| {
             let epilogue = Epilogue {
                 bias,
                 ..Epilogue::default()
             };
-            Conv::new(
-                Geometry::strip(INNER, INNER, [1, 7]),
-                middle_rows,
-                None,
-                epilogue,
-                path,
-            )
+            Conv::new(geometry, weights, None, epilogue, path)
         };
-        let branch = |name: &str| -> Result<(Vec<f32>, Vec<f32>, Mlp)> {
-            let layers = layers.pp(name);
-            let mut weights = layers.values("0.0.weight", &[c, c, 3, 3])?.to_vec();
-            let bias = fold(&mut weights, &layers.norm("0.1", c)?);
-            Ok((weights, bias, Mlp::new(&layers.pp("1"))?))
-        };
-        let (mean_weights, mean_bias, mean_mlp) = branch("ba")?;
-        let (max_weights, bias, max_mlp) = branch("bm")?;
-        let epilogue = Epilogue {
-            bias,
-            ..Epilogue::default()
-        };
+        let reduce = Geometry::square(c, INNER, 1, 1);
         Ok(Self {
-            reduce,
-            depthwise: joined_depthwise(layers)?,
-            gate,
-            expand: layers.values("expand.weight", &[c, INNER, 1, 1])?.to_vec(),
-            expand_bias: layers.values("expand.bias", &[c])?.to_vec(),
-            mean_weights,
-            mean_bias,
-            mean_mlp,
-            max_conv: Conv::new(
-                Geometry::square(c, c, 3, 1),
-                max_weights,
-                None,
-                epilogue,
-                path,
-            ),
-            max_mlp,
+            reduce: layers.conv_act("reduce", reduce, &ChannelOrder::natural(c), None)?,
+            depthwise: Depthwise {
+                kernel: DEPTHWISE_SIDE,
+                taps: depthwise,
+                bias: vec![0.0; INNER],
+            },
+            gate: conv(Geometry::strip(INNER, INNER, [1, 7]), gate, gate_bias),
+            expand,
+            expand_bias,
+            mean_weights: mean.weights,
+            mean_bias: mean.bias,
+            mean_mlp: mean.mlp,
+            max_conv: conv(Geometry::square(c, c, 3, 1), max.weights, max.bias),
+            max_mlp: max.mlp,
         })
     }
 
@@ -208,12 +190,60 @@ impl CustomOp1 for Msau {
     }
 }
 
+/// MSAU's weights but `reduce`'s, after the exact rewrites, batch norms folded in.
+pub(crate) struct FoldedMsau {
+    /// The three depthwise filters as one: `[8, 7, 7]`.
+    pub(crate) depthwise: Vec<f32>,
+    /// The gate's middle row, `[8, 8, 7]`, and `[8]`.
+    pub(crate) gate: Vec<f32>,
+    pub(crate) gate_bias: Vec<f32>,
+    /// `[16, 8]` and `[16]`.
+    pub(crate) expand: Vec<f32>,
+    pub(crate) expand_bias: Vec<f32>,
+    /// The branches of the mean and of the maximum.
+    pub(crate) branches: [Branch; 2],
+}
+
+/// A 3x3 convolution, and the MLP after its pooling.
+pub(crate) struct Branch {
+    /// `[16, 16, 3, 3]` and `[16]`.
+    pub(crate) weights: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
+    pub(crate) mlp: Mlp,
+}
+
+impl FoldedMsau {
+    pub(crate) fn new(layers: &Layers<'_>) -> Result<Self> {
+        let c = SKIP_WIDTH;
+        let gate = layers.values("gate.weight", &[INNER, INNER, 7, 7])?;
+        let (filters, _) = gate.as_chunks::<49>();
+        let middle_rows = filters.iter().flat_map(|filter| &filter[21..28]);
+        let branch = |name: &str| -> Result<Branch> {
+            let layers = layers.pp(name);
+            let mut weights = layers.values("0.0.weight", &[c, c, 3, 3])?.to_vec();
+            let bias = fold(&mut weights, &layers.norm("0.1", c)?);
+            let mlp = Mlp::new(&layers.pp("1"))?;
+            Ok(Branch { weights, bias, mlp })
+        };
+        Ok(Self {
+            depthwise: joined_depthwise(layers)?,
+            gate: middle_rows.copied().collect(),
+            gate_bias: layers.values("gate.bias", &[INNER])?.to_vec(),
+            expand: layers.values("expand.weight", &[c, INNER, 1, 1])?.to_vec(),
+            expand_bias: layers.values("expand.bias", &[c])?.to_vec(),
+            branches: [branch("ba")?, branch("bm")?],
+        })
+    }
+}
+
 /// Two linear layers with a ReLU between them.
-struct Mlp {
-    hidden: Vec<f32>,
-    hidden_bias: Vec<f32>,
-    out: Vec<f32>,
-    out_bias: Vec<f32>,
+pub(crate) struct Mlp {
+    /// `[8, 16]` and `[8]`.
+    pub(crate) hidden: Vec<f32>,
+    pub(crate) hidden_bias: Vec<f32>,
+    /// `[16, 8]` and `[16]`.
+    pub(crate) out: Vec<f32>,
+    pub(crate) out_bias: Vec<f32>,
 }
 
 impl Mlp {
@@ -245,8 +275,8 @@ impl Mlp {
 }
 
 /// The 3x3, 5x5 and 7x7 depthwise filters added up, each in the middle of the largest.
-fn joined_depthwise(layers: &Layers<'_>) -> Result<Depthwise> {
-    const SIDE: usize = 7;
+fn joined_depthwise(layers: &Layers<'_>) -> Result<Vec<f32>> {
+    const SIDE: usize = DEPTHWISE_SIDE;
     let mut taps = vec![0.0; INNER * SIDE * SIDE];
     for (i, side) in [3, 5, SIDE].into_iter().enumerate() {
         let weights = layers.values(&format!("dw.{i}.weight"), &[INNER, 1, side, side])?;
@@ -256,11 +286,7 @@ fn joined_depthwise(layers: &Layers<'_>) -> Result<Depthwise> {
             taps[(c * SIDE + row + margin) * SIDE + column + margin] += weight;
         }
     }
-    Ok(Depthwise {
-        kernel: SIDE,
-        taps,
-        bias: vec![0.0; INNER],
-    })
+    Ok(taps)
 }
 
 /// The means over a plane of what each tap of a 3x3 filter sees, zeros outside included.

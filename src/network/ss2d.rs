@@ -120,33 +120,40 @@ struct Scan {
 
 impl Scan {
     fn new(layers: &Layers<'_>) -> Result<Self> {
-        let (d, k, n, r) = (SCAN_WIDTH, DIRECTIONS, STATES, DELTA_RANK);
-        let projection = layers.values("x_proj_weight", &[k, r + 2 * n, d])?.to_vec();
-        let delta_weights = layers.values("dt_projs_weight", &[k, d, r])?;
-        let decay = layers.values("A_logs", &[k * d, n])?;
-        let skip = layers.values("Ds", &[k * d])?;
+        let rows = DIRECTIONS * (DELTA_RANK + 2 * STATES);
+        let shape = [DIRECTIONS, rows / DIRECTIONS, SCAN_WIDTH];
+        let projection = layers.values("x_proj_weight", &shape)?.to_vec();
         Ok(Self {
-            projection: layers.pointwise(projection, Vec::new(), d),
-            scan: SelectiveScan {
-                channels: d,
-                rank: r,
-                delta_weights: delta_weights
-                    .chunks_exact(d * r)
-                    .flat_map(|weights| transposed(weights, r))
-                    .collect(),
-                delta_bias: layers.values("dt_projs_bias", &[k, d])?.to_vec(),
-                decay: decay
-                    .chunks_exact(d * n)
-                    .flat_map(|logs| transposed(logs, n))
-                    .map(|log| (-f64::from(log).exp()) as f32)
-                    .collect(),
-                skip: (0..d)
-                    .map(|c| (0..k).map(|k| skip[k * d + c]).sum())
-                    .collect(),
-            },
+            projection: layers.pointwise(projection, Vec::new(), SCAN_WIDTH),
+            scan: selective_scan(layers)?,
             path: layers.path(),
         })
     }
+}
+
+/// Returns the scan of SS2D with the weights below `layers`.
+pub(crate) fn selective_scan(layers: &Layers<'_>) -> Result<SelectiveScan> {
+    let (d, k, n, r) = (SCAN_WIDTH, DIRECTIONS, STATES, DELTA_RANK);
+    let delta_weights = layers.values("dt_projs_weight", &[k, d, r])?;
+    let decay = layers.values("A_logs", &[k * d, n])?;
+    let skip = layers.values("Ds", &[k * d])?;
+    Ok(SelectiveScan {
+        channels: d,
+        rank: r,
+        delta_weights: delta_weights
+            .chunks_exact(d * r)
+            .flat_map(|weights| transposed(weights, r))
+            .collect(),
+        delta_bias: layers.values("dt_projs_bias", &[k, d])?.to_vec(),
+        decay: decay
+            .chunks_exact(d * n)
+            .flat_map(|logs| transposed(logs, n))
+            .map(|log| (-f64::from(log).exp()) as f32)
+            .collect(),
+        skip: (0..d)
+            .map(|c| (0..k).map(|k| skip[k * d + c]).sum())
+            .collect(),
+    })
 }
 
 impl CustomOp1 for Scan {

@@ -1,0 +1,220 @@
+// FFM's last kernel: from the four directions' scans to the decoder's input.
+//
+//   s = layer_norm(y_0 + y_2 + y_1 + y_3) * gate
+//   out = f3 + m3 + W2 gelu(W1 s + b1) + b2,  gelu(x) = x (1 + erf(x / sqrt 2)) / 2
+//
+// W1 is fc1 out_proj and W2, b2 are proj fc2: nothing lies between them, so the host multiplies them.
+//
+//   y     [4][96][pitch] pixels row-major (y_0, y_2) or column-major; gate [12, h, w, 8] = silu(z)  f16
+//   norm  [2][96] weight and bias; b1 [192]; b2 [16]                                              f32
+//   W1    [6 k][24 n][32][4], W2 [12 k][2 n][32][4] fragments                                     f16
+//   f3    [2, h, w, 8], channel c of it lies at f3_places[c]; m3, out [2, h, w, 8]                f16
+//
+// One block takes 4x4 pixels; 12 warps take 16 of the 192 middle channels each, whose sums are
+// at once their operand of W2, and the 12 partial sums of each output are added in order. Sums are f32.
+#include "half8.cuh"
+#include "launch.cuh"
+#include "mma.cuh"
+
+namespace {
+
+constexpr int SIDE = 4, PIXELS = SIDE * SIDE, WARPS = 12, THREADS = 32 * WARPS;
+constexpr int WIDTH = 96, MIDDLE = 192, OUT = 16;
+constexpr int K_TILES = WIDTH / 16, MIDDLE_TILES = MIDDLE / 8;
+constexpr int SUM_ROW = WIDTH + 4;  // floats of a pixel in shared memory
+constexpr int ROW = WIDTH + 8;      // halfs of a pixel there
+constexpr float EPS = 1e-5f;
+
+struct FfmOutParams {
+    const __half* y;
+    const __half* gate;
+    const float* norm;
+    const uint2* weights1;
+    const float* bias1;
+    const uint2* weights2;
+    const float* bias2;
+    const __half* f3;
+    const __half* m3;
+    __half* out;
+    int height, width, pitch;
+    int f3_places[OUT];
+};
+
+__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.f + erff(x * 0.70710678f)); }
+
+// Four halfs from consecutive places, of which the first `some` exist; the others are 0.
+__device__ __forceinline__ void load_run(float (&out)[SIDE], const __half* from, int some) {
+    if (some == SIDE && reinterpret_cast<size_t>(from) % 8 == 0) {
+        uint2 const run = *reinterpret_cast<const uint2*>(from);
+        float2 const a = __half22float2(*reinterpret_cast<const __half2*>(&run.x));
+        float2 const b = __half22float2(*reinterpret_cast<const __half2*>(&run.y));
+        out[0] = a.x, out[1] = a.y, out[2] = b.x, out[3] = b.y;
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < SIDE; i++) out[i] = i < some ? __half2float(from[i]) : 0.f;
+}
+
+__device__ __forceinline__ unsigned halfs(float a, float b) {
+    __half2 two = __floats2half2_rn(a, b);
+    return *reinterpret_cast<unsigned*>(&two);
+}
+
+}  // namespace
+
+// Grid: (width / 4, height / 4), rounded up; 384 threads.
+extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_out(const __grid_constant__ FfmOutParams p) {
+    __shared__ __align__(16) float merged[PIXELS][SUM_ROW];
+    __shared__ __align__(16) __half gated[PIXELS][ROW];
+    __shared__ float partial[WARPS][PIXELS][OUT + 1];
+    int const thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+    int const left = blockIdx.x * SIDE, top = blockIdx.y * SIDE, area = p.height * p.width;
+    // The place of a pixel of the block; pixels off the map take the last row or column, and go nowhere.
+    auto place_of = [&](int pixel) {
+        int const y = min(top + pixel / SIDE, p.height - 1), x = min(left + pixel % SIDE, p.width - 1);
+        return y * p.width + x;
+    };
+
+    uint2 weights1[K_TILES][2], weights2[2];
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+#pragma unroll
+        for (int k = 0; k < K_TILES; k++) {
+            weights1[k][n] = __ldg(p.weights1 + (k * MIDDLE_TILES + warp * 2 + n) * 32 + lane);
+        }
+        weights2[n] = __ldg(p.weights2 + (warp * 2 + n) * 32 + lane);
+    }
+    float2 bias1[2];
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        bias1[n] = __ldg(reinterpret_cast<const float2*>(p.bias1 + (warp * 2 + n) * 8 + lane % 4 * 2));
+    }
+    // A pixel's norm by 16 threads, channels 2 j + 32 i and the next of each.
+    int const of_pixel = thread / 16, j = thread % 16;
+    float2 norm_weight[3], norm_bias[3];
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+        norm_weight[i] = __ldg(reinterpret_cast<const float2*>(p.norm + 2 * j + 32 * i));
+        norm_bias[i] = __ldg(reinterpret_cast<const float2*>(p.norm + WIDTH + 2 * j + 32 * i));
+    }
+    int const out_group = thread / 128, out_pixel = thread % 128 / 8, out_channel = out_group * 8 + thread % 8;
+    bool const has_output = thread < PIXELS * OUT && top + out_pixel / SIDE < p.height &&
+                            left + out_pixel % SIDE < p.width;
+    int const out_place = place_of(out_pixel);
+    float const bias2 = has_output ? __ldg(p.bias2 + out_channel) : 0.f;
+    grid_dependency_wait();
+    grid_dependency_release();
+
+    // A thread takes a row of the block's pixels of one channel, and a column.
+    int const channel = thread / SIDE, line = thread % SIDE;
+    float by_rows[SIDE] = {}, by_columns[SIDE] = {};
+    {
+        float back[SIDE];
+        const __half* const of_channel = p.y + size_t(channel) * p.pitch;
+        size_t const direction = size_t(WIDTH) * p.pitch;
+        if (top + line < p.height) {
+            const __half* const from = of_channel + (top + line) * p.width + left;
+            load_run(by_rows, from, min(p.width - left, SIDE));
+            load_run(back, from + 2 * direction, min(p.width - left, SIDE));
+#pragma unroll
+            for (int i = 0; i < SIDE; i++) by_rows[i] += back[i];
+        }
+        if (left + line < p.width) {
+            const __half* const from = of_channel + direction + (left + line) * p.height + top;
+            load_run(by_columns, from, min(p.height - top, SIDE));
+            load_run(back, from + 2 * direction, min(p.height - top, SIDE));
+#pragma unroll
+            for (int i = 0; i < SIDE; i++) by_columns[i] += back[i];
+        }
+    }
+    __half2 gate[3];
+    if (thread < PIXELS * 16) {
+        int const place = place_of(of_pixel);
+#pragma unroll
+        for (int i = 0; i < 3; i++) {
+            int const first = 2 * j + 32 * i;
+            gate[i] = *reinterpret_cast<const __half2*>(p.gate + (size_t(first / 8) * area + place) * 8 + first % 8);
+        }
+    }
+    float skip = 0.f;
+    if (has_output) {
+        int const f3_place = p.f3_places[out_channel];
+        skip = __half2float(p.f3[(size_t(f3_place / 8) * area + out_place) * 8 + f3_place % 8]) +
+               __half2float(p.m3[(size_t(out_group) * area + out_place) * 8 + thread % 8]);
+    }
+#pragma unroll
+    for (int i = 0; i < SIDE; i++) merged[line * SIDE + i][channel] = by_rows[i];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < SIDE; i++) merged[i * SIDE + line][channel] += by_columns[i];
+    __syncthreads();
+
+    if (thread < PIXELS * 16) {
+        float2 value[3];
+        float sum = 0.f, squares = 0.f;
+#pragma unroll
+        for (int i = 0; i < 3; i++) {
+            value[i] = *reinterpret_cast<const float2*>(&merged[of_pixel][2 * j + 32 * i]);
+            sum += value[i].x + value[i].y;
+        }
+#pragma unroll
+        for (int distance = 1; distance < 16; distance *= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+        float const mean = sum * (1.f / WIDTH);
+#pragma unroll
+        for (int i = 0; i < 3; i++) {
+            value[i].x -= mean;
+            value[i].y -= mean;
+            squares = fmaf(value[i].x, value[i].x, fmaf(value[i].y, value[i].y, squares));
+        }
+#pragma unroll
+        for (int distance = 1; distance < 16; distance *= 2) {
+            squares += __shfl_xor_sync(~0u, squares, distance);
+        }
+        float const factor = rsqrtf(squares * (1.f / WIDTH) + EPS);
+#pragma unroll
+        for (int i = 0; i < 3; i++) {
+            float2 const by = __half22float2(gate[i]);
+            *reinterpret_cast<__half2*>(&gated[of_pixel][2 * j + 32 * i]) =
+                __floats2half2_rn(fmaf(value[i].x * factor, norm_weight[i].x, norm_bias[i].x) * by.x,
+                                  fmaf(value[i].y * factor, norm_weight[i].y, norm_bias[i].y) * by.y);
+        }
+    }
+    __syncthreads();
+
+    float middle[2][4];
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        middle[n][0] = middle[n][2] = bias1[n].x;
+        middle[n][1] = middle[n][3] = bias1[n].y;
+    }
+#pragma unroll
+    for (int k = 0; k < K_TILES; k++) {
+        FragmentA const a = load_a(&gated[lane % 16][k * 16 + lane / 16 * 8]);
+        mma(middle[0], a, weights1[k][0]);
+        mma(middle[1], a, weights1[k][1]);
+    }
+    // Two groups of sums lie in the lanes as one operand of 16 channels does.
+    FragmentA a;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const float* two = middle[i / 2] + i % 2 * 2;
+        a.r[i] = halfs(gelu(two[0]), gelu(two[1]));
+    }
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        float sums[4] = {};
+        mma(sums, a, weights2[n]);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            partial[warp][lane / 4 + i / 2 * 8][n * 8 + lane % 4 * 2 + i % 2] = sums[i];
+        }
+    }
+    __syncthreads();
+
+    if (has_output) {
+        float sum = bias2;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) sum += partial[w][out_pixel][out_channel];
+        p.out[(size_t(out_group) * area + out_place) * 8 + thread % 8] = __float2half_rn(sum + skip);
+    }
+}

@@ -248,9 +248,7 @@ impl<'a> ImageView<'a> {
                 got: step,
             });
         }
-        // The last row may end without its padding, except where planes follow one another.
-        let rows = format.plane_rows(height);
-        let needed = (rows - 1).saturating_mul(step).saturating_add(row_bytes);
+        let needed = bytes_needed(format, width, height, step);
         if data.len() < needed {
             return Err(ImageError::Data {
                 format,
@@ -305,6 +303,11 @@ impl<'a> ImageView<'a> {
         self.data
     }
 
+    /// Returns the bytes from the first pixel's to the last one's, all planes.
+    pub fn used(&self) -> &'a [u8] {
+        &self.data[..bytes_needed(self.format, self.width, self.height, self.step)]
+    }
+
     /// Writes row `y` as packed RGB, `[width, 3]`, into `rgb`.
     ///
     /// YUV is BT.601 limited range in OpenCV's fixed-point arithmetic; Bayer is bilinear with
@@ -321,6 +324,15 @@ impl<'a> ImageView<'a> {
         }
         rgb
     }
+}
+
+/// Returns the bytes of an image that is not empty; its last row may end without its padding, except
+/// where planes follow one another.
+fn bytes_needed(format: PixelFormat, width: usize, height: usize, step: usize) -> usize {
+    let rows = format.plane_rows(height);
+    (rows - 1)
+        .saturating_mul(step)
+        .saturating_add(format.row_bytes(width))
 }
 
 fn accepted_encodings() -> String {

@@ -27,6 +27,10 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// The GPU cannot be used, or stopped working.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::engine::CudaError),
     /// The CPU threads could not be started.
     #[error("the CPU threads could not be started; ask for fewer")]
     Threads {
@@ -68,6 +72,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns whether the GPU is lost to this process, so that only a new one can go on.
+    pub fn is_device_lost(&self) -> bool {
+        #[cfg(feature = "cuda")]
+        if let Self::Cuda(error) = self {
+            return error.is_sticky();
+        }
+        false
+    }
+
     /// Returns the error of an input or output operation on `path`.
     pub fn file(path: &std::path::Path, source: std::io::Error) -> Self {
         Self::File {

@@ -7,6 +7,8 @@ pub mod bag;
 pub mod bilinear;
 pub mod cdr;
 pub mod decode;
+#[cfg(feature = "cuda")]
+pub mod engine;
 pub mod error;
 pub mod eval;
 pub mod image;
@@ -26,3 +28,10 @@ pub use error::{Error, Result};
 pub use image::{ImageView, PixelFormat};
 pub use labels::{ClassTable, Confidence, LabelMask};
 pub use segmenter::{DeviceChoice, NetworkSize, Segmentation, Segmenter, SegmenterOptions};
+
+// Tests of the engine make the same weights as those of tests/, by the same code.
+#[cfg(all(test, feature = "cuda"))]
+extern crate self as ecmnet_ros;
+#[cfg(all(test, feature = "cuda"))]
+#[path = "../tests/seeded/mod.rs"]
+pub(crate) mod seeded;

@@ -3,15 +3,23 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
-
-use candle_core::{Device, Tensor};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::image::ImageView;
-use crate::labels::{ClassTable, Confidence, LabelMask, Logits, mask_from_logits};
-use crate::network::{ECMNet, Weights, WeightsMetadata};
-use crate::preprocess::{InputFit, InputNormalisation, input_from_image};
+use crate::labels::{ClassTable, Confidence, LabelMask};
+use crate::network::{Weights, WeightsMetadata};
+use crate::overlay::overlay_from_mask;
+use crate::preprocess::InputFit;
+
+mod backend;
+mod cpu;
+#[cfg(feature = "inject-faults")]
+mod faults;
+#[cfg(feature = "cuda")]
+mod gpu;
+
+use backend::Backend;
 
 /// Where the network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,6 +137,8 @@ impl SegmenterOptions {
 }
 
 /// How long the stages of one image took.
+///
+/// On a GPU the device does the first and the last inside `network`, and they are the host's copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// Colour conversion, resizing and normalisation.
@@ -159,17 +169,17 @@ pub struct Segmentation {
 
 /// A network with its weights, ready for images of any size.
 ///
-/// The same image gives the same bytes, whatever the number of threads.
+/// The same image gives the same bytes on one device, whatever the number of threads.
 pub struct Segmenter {
-    network: ECMNet,
+    backend: Backend,
+    device_note: Option<String>,
     metadata: WeightsMetadata,
     weights_sha256: String,
     classes: ClassTable,
-    normalisation: InputNormalisation,
     network_size: NetworkSize,
-    device: Device,
-    device_note: Option<String>,
     threads: rayon::ThreadPool,
+    #[cfg(feature = "inject-faults")]
+    fault: faults::Fault,
 }
 
 impl Segmenter {
@@ -178,71 +188,51 @@ impl Segmenter {
     /// Errs if the weights cannot be read or are not this network's, if the device cannot be
     /// used, or if the threads cannot be started.
     pub fn new(options: &SegmenterOptions) -> Result<Self> {
-        let (device, device_note) = match options.device {
-            DeviceChoice::Cpu => (Device::Cpu, None),
-            DeviceChoice::Auto => (Device::Cpu, Some(NO_CUDA.to_owned())),
-            DeviceChoice::Cuda(_) => {
-                return Err(Error::Device {
-                    reason: format!("{NO_CUDA}; use device cpu or auto"),
-                });
-            }
-        };
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads.unwrap_or(0))
             .thread_name(|i| format!("ecmnet-cpu-{i}"))
             .build()
             .map_err(|source| Error::Threads { source })?;
         let weights = Weights::load(&options.weights)?;
-        let network = threads.install(|| ECMNet::new(&weights, &device))?;
         let metadata = weights.metadata().clone();
+        let weights_sha256 = weights.sha256().to_owned();
+        let (backend, device_note) = threads.install(|| Backend::open(options.device, weights))?;
         Ok(Self {
-            network,
-            weights_sha256: weights.sha256().to_owned(),
+            backend,
+            device_note,
+            weights_sha256,
             classes: metadata.class_table(),
-            normalisation: metadata.normalisation(),
             metadata,
             network_size: options.network_size,
-            device,
-            device_note,
             threads,
+            #[cfg(feature = "inject-faults")]
+            fault: faults::Fault::from_environment()?,
         })
     }
 
     /// Returns the mask of `image`, of the image's size, and its confidence if asked for.
     ///
-    /// Errs if the network fails (out of memory on a device) or gives values that are not finite.
+    /// Errs if the network gives values that are not finite, or if the GPU fails: see
+    /// [`Error::is_device_lost`]. Out of memory on a GPU errs only if freeing all of the engine's own
+    /// does not help.
     pub fn run(&self, image: &ImageView<'_>, with_confidence: bool) -> Result<Segmentation> {
-        self.threads.install(|| {
-            let start = Instant::now();
-            let fit = self.fit(image.height(), image.width());
-            let input = input_from_image(image, fit, &self.normalisation);
-            let [height, width] = fit.network;
-            let input = Tensor::from_vec(input, (1, 3, height, width), &self.device)?;
-            let preprocessed = Instant::now();
-            let logits = self.network.forward_low(&input)?;
-            let (_, classes, rows, columns) = logits.dims4()?;
-            let values = logits.flatten_all()?.to_vec1()?;
-            let logits = Logits {
-                classes,
-                height: rows,
-                width: columns,
-                values,
-            };
-            let inferred = Instant::now();
-            let temperature = with_confidence.then_some(self.metadata.temperature);
-            let size = [image.height(), image.width()];
-            let (mask, confidence) = mask_from_logits(&logits, fit, size, temperature)?;
-            let times = StageTimes {
-                preprocess: preprocessed - start,
-                network: inferred - preprocessed,
-                labels: inferred.elapsed(),
-            };
-            Ok(Segmentation {
-                mask,
-                confidence,
-                times,
-            })
-        })
+        #[cfg(feature = "inject-faults")]
+        self.fault.strike(&self.backend)?;
+        let fit = self.fit(image.height(), image.width());
+        match &self.backend {
+            Backend::Cpu(cpu) => self
+                .threads
+                .install(|| cpu.run(image, fit, with_confidence)),
+            #[cfg(feature = "cuda")]
+            Backend::Gpu(gpu) => gpu.run(image, fit, with_confidence),
+        }
+    }
+
+    /// Returns packed RGB, `[height, width, 3]`: the image with its mask's colours laid over it, drawn
+    /// on the segmenter's threads. See [`overlay_from_mask`].
+    pub fn overlay(&self, image: &ImageView<'_>, mask: &LabelMask, alpha: f32) -> Vec<u8> {
+        self.threads
+            .install(|| overlay_from_mask(image, mask, &self.classes, alpha))
     }
 
     /// Returns the classes that the mask's ids stand for.
@@ -262,11 +252,15 @@ impl Segmenter {
 
     /// Returns where the network runs, in words.
     pub fn device_name(&self) -> String {
-        format!(
-            "cpu ({} threads, {})",
-            self.threads.current_num_threads(),
-            self.network.cpu_path()
-        )
+        match &self.backend {
+            Backend::Cpu(cpu) => format!(
+                "cpu ({} threads, {})",
+                self.threads.current_num_threads(),
+                cpu.path()
+            ),
+            #[cfg(feature = "cuda")]
+            Backend::Gpu(gpu) => gpu.name(),
+        }
     }
 
     /// Returns why `auto` did not take a GPU, where it did not.
@@ -276,7 +270,23 @@ impl Segmenter {
 
     /// Returns the number type that the network computes in.
     pub fn dtype(&self) -> &'static str {
-        "f32"
+        match &self.backend {
+            Backend::Cpu(_) => "f32",
+            #[cfg(feature = "cuda")]
+            Backend::Gpu(_) => "f16",
+        }
+    }
+
+    /// Returns a clock of the GPU's own work on `image`, its copies left out; `None` on the CPU.
+    #[cfg(feature = "cuda")]
+    pub fn gpu_clock(&self) -> Option<GpuClock<'_>> {
+        match &self.backend {
+            Backend::Cpu(_) => None,
+            Backend::Gpu(gpu) => Some(GpuClock {
+                gpu,
+                segmenter: self,
+            }),
+        }
     }
 
     /// Returns the network's `[height, width]` for an image of `height` x `width` pixels.
@@ -304,7 +314,31 @@ impl Segmenter {
     }
 }
 
-const NO_CUDA: &str = "this build has no CUDA engine";
+/// Measures the GPU's own work: from an image in its memory to the mask there.
+#[cfg(feature = "cuda")]
+pub struct GpuClock<'a> {
+    gpu: &'a gpu::Gpu,
+    segmenter: &'a Segmenter,
+}
+
+#[cfg(feature = "cuda")]
+impl GpuClock<'_> {
+    /// Puts the image into the GPU's memory; errs as [`Segmenter::run`].
+    pub fn load(&self, image: &ImageView<'_>) -> Result<()> {
+        let fit = self.segmenter.fit(image.height(), image.width());
+        self.gpu.load(image, fit)
+    }
+
+    /// Returns the wall time of one frame of the loaded image, synchronised.
+    pub fn wall(&self) -> Result<Duration> {
+        self.gpu.wall()
+    }
+
+    /// Returns the time of one frame of the loaded image by the GPU's own events.
+    pub fn events(&self) -> Result<Duration> {
+        self.gpu.events()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,427 @@
+//! The whole network on the GPU: its weights, the maps between its kernels, and their order.
+//!
+//! The skips' branches, a line and an MSAU each, run beside the encoder on streams of their own.
+
+use half::f16;
+
+use super::down::Down;
+use super::driver::{Buffer, CudaError, Event, Gpu, Stream};
+use super::edab::{EdabScratch, EdabStage};
+use super::ffm::{Ffm, FfmMaps, FfmScratch};
+use super::line::Line;
+use super::msau::{Msau, MsauScratch};
+use super::stem::Stem;
+use super::up::{Resized, Up};
+use crate::error::Result;
+use crate::network::layers::{ChannelOrder, Layers};
+use crate::network::tensors::{
+    DILATIONS, SHALLOW_DILATIONS, SKIP_WIDTH, STEM_WIDTH, WIDTHS, tensor_shapes,
+};
+use crate::network::{Plan, Weights};
+use crate::ops::CpuPath;
+
+/// The network's kernels with their weights, all but the classifier.
+pub(crate) struct GpuNetwork {
+    plan: Plan,
+    stem: Stem,
+    encoder: [EncoderStage; 3],
+    msau: Msau,
+    ffm: Ffm,
+    decoder: [DecoderStage; 3],
+}
+
+struct EncoderStage {
+    down: Down,
+    blocks: EdabStage,
+    out_order: ChannelOrder,
+    line: Line,
+}
+
+struct DecoderStage {
+    blocks: EdabStage,
+    out_order: ChannelOrder,
+    up: Up,
+}
+
+/// One map of the network, for [`GpuNetwork::launch`]'s observer.
+pub(crate) struct Observed<'a> {
+    /// The reference network's name of it.
+    pub(crate) name: &'a str,
+    pub(crate) map: &'a Buffer<f16>,
+    pub(crate) order: &'a ChannelOrder,
+    pub(crate) size: [usize; 2],
+}
+
+impl GpuNetwork {
+    /// Packs checked weights for `gpu`.
+    ///
+    /// Errs if a tensor is missing, of another shape or not ECMNet's, or if memory runs out.
+    pub(crate) fn new(gpu: &Gpu, weights: &Weights) -> Result<Self> {
+        let classes = weights.metadata().classes.len();
+        weights.check_names(&tensor_shapes(classes).into_keys().collect())?;
+        let layers = Layers::new(weights, CpuPath::best());
+        let plan = weights.metadata().plan;
+        let mut read = ChannelOrder::natural(STEM_WIDTH);
+        let mut encoder_stage = |stage: usize, dilations: &[usize]| -> Result<EncoderStage> {
+            let channels = WIDTHS[stage - 1];
+            let below = layers.pp(format_args!("down{stage}"));
+            let down = Down::new(gpu, &below, &read, channels)?;
+            let below = layers.pp(format_args!("enc{stage}"));
+            let act =
+                |order: &ChannelOrder| Ok(Some(layers.activation(&format!("act{stage}"), order)?));
+            let (blocks, out_order) =
+                EdabStage::new(gpu, &below, down.out_order(), dilations, act)?;
+            read = out_order.clone();
+            Ok(EncoderStage {
+                line: Line::new(gpu, &layers, stage, &out_order)?,
+                down,
+                blocks,
+                out_order,
+            })
+        };
+        let encoder = [
+            encoder_stage(1, &SHALLOW_DILATIONS)?,
+            encoder_stage(2, &DILATIONS)?,
+            encoder_stage(3, &DILATIONS)?,
+        ];
+        let natural = ChannelOrder::natural(SKIP_WIDTH);
+        let decoder_stage = |stage: usize| -> Result<DecoderStage> {
+            let below = layers.pp(format_args!("dec{stage}"));
+            let (blocks, out_order) =
+                EdabStage::new(gpu, &below, &natural, &SHALLOW_DILATIONS, |_| Ok(None))?;
+            let up = Up::new(gpu, &layers, stage, &out_order)?;
+            Ok(DecoderStage {
+                blocks,
+                out_order,
+                up,
+            })
+        };
+        Ok(Self {
+            plan,
+            stem: Stem::new(gpu, &layers, plan)?,
+            msau: Msau::new(gpu, &layers.pp("msau"))?,
+            ffm: Ffm::new(&layers.pp("ffm"), &encoder[2].out_order, gpu)?,
+            encoder,
+            decoder: [decoder_stage(1)?, decoder_stage(2)?, decoder_stage(3)?],
+        })
+    }
+
+    /// Puts the network on `stream`: from `maps.input` to `maps.features`.
+    ///
+    /// `observe` gets each map once its kernels are on the stream; those of the skips' branches once
+    /// the stream waits for them.
+    pub(crate) fn launch(
+        &self,
+        stream: &Stream,
+        maps: &GpuMaps,
+        mut observe: impl FnMut(&Observed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let natural = ChannelOrder::natural(SKIP_WIDTH);
+        let MapSizes {
+            network,
+            stem,
+            stages,
+        } = maps.sizes;
+        self.stem.launch(stream, &maps.input, network, &maps.stem)?;
+        observe(&Observed {
+            name: "stem_act",
+            map: &maps.stem,
+            order: &ChannelOrder::natural(STEM_WIDTH),
+            size: stem,
+        })?;
+        let (mut read, mut read_size) = (&maps.stem, stem);
+        for (i, stage) in self.encoder.iter().enumerate() {
+            let (size, map) = (stages[i], &maps.encoder[i]);
+            stage.down.launch(stream, read, read_size, &map.down)?;
+            observe(&Observed {
+                name: ["down1", "down2", "down3"][i],
+                map: &map.down,
+                order: stage.down.out_order(),
+                size,
+            })?;
+            let (blocks, scratch) = (&stage.blocks, &maps.edab);
+            blocks.launch(stream, &map.down, &map.out, size, scratch, |_, _| Ok(()))?;
+            observe(&Observed {
+                name: ["act1", "act2", "act3"][i],
+                map: &map.out,
+                order: &stage.out_order,
+                size,
+            })?;
+            (read, read_size) = (&map.out, size);
+            let skip = &maps.skips[i];
+            skip.begins.record(stream)?;
+            skip.begins.hold(&skip.stream)?;
+            let (line, reduced) = (&skip.line, &skip.reduced);
+            let beside = skip.stream.in_order();
+            stage.line.launch(&beside, &map.out, size, line, reduced)?;
+            let joined = [line, reduced];
+            self.msau
+                .launch(&skip.stream, joined, size, &skip.out, &skip.scratch)?;
+            skip.ends.record(&skip.stream)?;
+        }
+        for (i, skip) in maps.skips.iter().enumerate() {
+            skip.ends.hold(stream)?;
+            for (name, map) in [("line", &skip.line), ("msau", &skip.out)] {
+                observe(&Observed {
+                    name: &format!("{name}{}", i + 1),
+                    map,
+                    order: &natural,
+                    size: stages[i],
+                })?;
+            }
+        }
+        let [m1, m2, m3] = [0, 1, 2].map(|i| &maps.skips[i].out);
+        let ffm = FfmMaps {
+            f3: &maps.encoder[2].out,
+            m1,
+            m2,
+            m3,
+            y: &maps.fused,
+            size: stages[2],
+            size1: stages[0],
+            size2: stages[1],
+        };
+        self.ffm.launch(&stream.in_order(), &ffm, &maps.ffm)?;
+        observe(&Observed {
+            name: "ffm + msau3",
+            map: &maps.fused,
+            order: &natural,
+            size: stages[2],
+        })?;
+        let mut map = &maps.fused;
+        for (i, stage) in self.decoder.iter().enumerate() {
+            let size = stages[2 - i];
+            let (blocks, out) = (&stage.blocks, &maps.decoder[i].blocks);
+            blocks.launch(stream, map, out, size, &maps.edab, |_, _| Ok(()))?;
+            observe(&Observed {
+                name: ["dec1.2", "dec2.2", "dec3.2"][i],
+                map: out,
+                order: &stage.out_order,
+                size,
+            })?;
+            let resized = Resized {
+                map: out,
+                size,
+                skip: (i < 2).then(|| &maps.skips[1 - i].out),
+                out: &maps.decoder[i].up,
+                out_size: if i < 2 { stages[1 - i] } else { stem },
+            };
+            stage.up.launch(stream, &resized)?;
+            map = resized.out;
+        }
+        observe(&Observed {
+            name: "up3",
+            map,
+            order: &natural,
+            size: stem,
+        })
+    }
+
+    /// Returns the sizes of the maps for a network input of `[h, w]`.
+    pub(crate) fn sizes(&self, network: [usize; 2]) -> MapSizes {
+        let halved = |size: [usize; 2]| size.map(|side| side.div_ceil(2));
+        let stem = (self.plan.stem_strides().into_iter()).fold(network, |size, stride| {
+            size.map(|side| side.div_ceil(stride))
+        });
+        let first = halved(stem);
+        let second = halved(first);
+        MapSizes {
+            network,
+            stem,
+            stages: [first, second, halved(second)],
+        }
+    }
+}
+
+/// The sizes `[h, w]` of a network's maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapSizes {
+    /// The input's.
+    pub(crate) network: [usize; 2],
+    /// The stem's and the features'.
+    pub(crate) stem: [usize; 2],
+    /// The three stages', finest first.
+    pub(crate) stages: [[usize; 2]; 3],
+}
+
+/// Every map of the network for one size of input.
+pub(crate) struct GpuMaps {
+    sizes: MapSizes,
+    /// `[h, w, 4]`, normalised.
+    pub(crate) input: Buffer<f16>,
+    stem: Buffer<f16>,
+    encoder: [EncoderMaps; 3],
+    skips: [SkipMaps; 3],
+    edab: EdabScratch,
+    ffm: FfmScratch,
+    fused: Buffer<f16>,
+    decoder: [DecoderMaps; 3],
+}
+
+struct EncoderMaps {
+    down: Buffer<f16>,
+    out: Buffer<f16>,
+}
+
+struct DecoderMaps {
+    blocks: Buffer<f16>,
+    up: Buffer<f16>,
+}
+
+struct SkipMaps {
+    stream: Stream,
+    begins: Event,
+    ends: Event,
+    line: Buffer<f16>,
+    reduced: Buffer<f16>,
+    out: Buffer<f16>,
+    scratch: MsauScratch,
+}
+
+impl GpuMaps {
+    /// Allocates the maps of these sizes.
+    pub(crate) fn new(gpu: &Gpu, sizes: MapSizes) -> Result<Self, CudaError> {
+        let map = |channels: usize, [h, w]: [usize; 2]| Buffer::new(gpu, channels * h * w);
+        let stages = sizes.stages;
+        let encoder = |i: usize| -> Result<EncoderMaps, CudaError> {
+            Ok(EncoderMaps {
+                down: map(WIDTHS[i], stages[i])?,
+                out: map(WIDTHS[i], stages[i])?,
+            })
+        };
+        let skip = |i: usize| -> Result<SkipMaps, CudaError> {
+            Ok(SkipMaps {
+                stream: gpu.side_stream(i),
+                begins: Event::ordering(gpu)?,
+                ends: Event::ordering(gpu)?,
+                line: map(SKIP_WIDTH, stages[i])?,
+                reduced: map(SKIP_WIDTH / 2, stages[i])?,
+                out: map(SKIP_WIDTH, stages[i])?,
+                scratch: MsauScratch::new(gpu, stages[i])?,
+            })
+        };
+        let decoder = |i: usize| -> Result<DecoderMaps, CudaError> {
+            let next = if i < 2 { stages[1 - i] } else { sizes.stem };
+            Ok(DecoderMaps {
+                blocks: map(SKIP_WIDTH, stages[2 - i])?,
+                up: map(SKIP_WIDTH, next)?,
+            })
+        };
+        let widths = [WIDTHS[0], WIDTHS[1], WIDTHS[2]];
+        let edabs: Vec<_> = (widths.into_iter().chain([SKIP_WIDTH; 3]))
+            .zip(stages.into_iter().chain(stages))
+            .collect();
+        Ok(Self {
+            input: map(4, sizes.network)?,
+            stem: map(STEM_WIDTH, sizes.stem)?,
+            encoder: [encoder(0)?, encoder(1)?, encoder(2)?],
+            skips: [skip(0)?, skip(1)?, skip(2)?],
+            edab: EdabScratch::new(gpu, &edabs)?,
+            ffm: FfmScratch::new(gpu, stages[2])?,
+            fused: map(SKIP_WIDTH, stages[2])?,
+            decoder: [decoder(0)?, decoder(1)?, decoder(2)?],
+            sizes,
+        })
+    }
+
+    /// Returns the last `Up`'s output, `[2, h, w, 8]` of the stem's size: what the classifier reads.
+    pub(crate) fn features(&self) -> &Buffer<f16> {
+        &self.decoder[2].up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, ensure};
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::engine::against_cpu::difference;
+    use crate::engine::driver::GpuLimits;
+    use crate::engine::map::planes_from_blocked;
+    use crate::network::ECMNet;
+    use crate::network::trace::in_natural_order;
+    use crate::seeded::{image_bytes, seeded_weights};
+
+    /// Norm of the difference as a share of the reference's: f16 storage of some 200 maps, one after the
+    /// other.
+    const TOLERANCE: f64 = 1e-2;
+
+    fn compare(weights: &Weights, limits: GpuLimits, size: [usize; 2]) -> anyhow::Result<()> {
+        let gpu = Gpu::open(0, limits)?;
+        let network = GpuNetwork::new(&gpu, weights)?;
+        let maps = GpuMaps::new(&gpu, network.sizes(size))?;
+        let area = size[0] * size[1];
+        let pixels = image_bytes(size[0], size[1]);
+        let value = |c: usize, i: usize| (f32::from(pixels[i * 3 + c]) - 128.0) / 64.0;
+        let input: Vec<f16> = (0..area)
+            .flat_map(|i| [0, 1, 2, 3].map(|c| if c < 3 { value(c, i) } else { 0.0 }))
+            .map(f16::from_f32)
+            .collect();
+        let planes: Vec<f32> = (0..3 * area)
+            .map(|i| f16::from_f32(value(i / area, i % area)).to_f32())
+            .collect();
+        let image = Tensor::from_vec(planes, (1, 3, size[0], size[1]), &Device::Cpu)?;
+        let traced = ECMNet::new(weights, &Device::Cpu)?.forward_traced(&image)?;
+        let find = |name: &str| -> crate::error::Result<Tensor> {
+            let mut parts = name.split(" + ").map(|name| {
+                let found = traced.iter().find(|(traced, _)| traced == name);
+                found.map(|(_, tensor)| tensor.clone())
+            });
+            let first = parts.next().flatten().expect("a traced name");
+            parts.try_fold(first, |sum, part| Ok((sum + part.expect("a traced name"))?))
+        };
+        let stream = gpu.stream();
+        let staged = Buffer::from_slice(&gpu, &input)?;
+        let maps = GpuMaps {
+            input: staged,
+            ..maps
+        };
+        let mut seen = 0;
+        let mut worst = (0.0, String::new());
+        network.launch(&stream, &maps, |observed| {
+            let [h, w] = observed.size;
+            let channels = observed.order.len();
+            let got = planes_from_blocked(&observed.map.to_vec()?, h * w);
+            let got = Tensor::from_vec(got, (1, channels, h, w), &Device::Cpu)?;
+            let got: Vec<f32> = in_natural_order(&got, observed.order)?
+                .flatten_all()?
+                .to_vec1()?;
+            let want: Vec<f32> = find(observed.name)?.flatten_all()?.to_vec1()?;
+            let off = difference(&got, &want);
+            println!("{size:?} {}: {off:.1e}", observed.name);
+            if off.is_nan() || off > worst.0 {
+                worst = (off, observed.name.to_owned());
+            }
+            seen += 1;
+            Ok(())
+        })?;
+        ensure!(seen == 18, "{seen} maps were compared");
+        ensure!(worst.0 < TOLERANCE, "{size:?} {}: {}", worst.1, worst.0);
+        Ok(())
+    }
+
+    #[test]
+    fn every_stage_of_the_network_equals_the_cpus() -> anyhow::Result<()> {
+        for plan in ["A", "B"] {
+            let weights = Weights::from_bytes(&seeded_weights(plan, 11)?)?;
+            for size in [[360, 480], [357, 481], [33, 65], [512, 1024], [7, 5]] {
+                compare(&weights, GpuLimits::default(), size).context(plan)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_network_equals_the_cpus_as_on_a_small_old_card() -> anyhow::Result<()> {
+        let limits = GpuLimits {
+            shared_memory_bytes: Some(99 << 10),
+            no_cluster: true,
+        };
+        let weights = Weights::from_bytes(&seeded_weights("A", 19)?)?;
+        for size in [[357, 481], [512, 1024]] {
+            compare(&weights, limits, size)?;
+        }
+        Ok(())
+    }
+}

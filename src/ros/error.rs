@@ -50,6 +50,12 @@ pub enum NodeError {
         #[source]
         source: std::io::Error,
     },
+    /// The GPU is lost to this process; a new one may go on.
+    #[error("the GPU is lost: {reason}; start the node again")]
+    GpuLost {
+        /// What the engine said.
+        reason: String,
+    },
     /// A thread of the node ended by itself.
     #[error("the node's {thread} thread has ended by a fault; the lines above say which")]
     Thread {
@@ -59,6 +65,14 @@ pub enum NodeError {
 }
 
 impl NodeError {
+    /// Returns the process's exit status: 3 where starting again may help, else 1.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::GpuLost { .. } => 3,
+            _ => 1,
+        }
+    }
+
     /// Returns a wrapper for r2r's errors of trying `what`.
     pub(super) fn ros(what: &'static str) -> impl Fn(r2r::Error) -> Self {
         move |source| Self::Ros { what, source }

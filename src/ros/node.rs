@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::arguments::RosArguments;
 use super::context;
-use super::diagnostics::{self, Identity};
+use super::diagnostics::{self, Identity, Level};
 use super::error::NodeError;
 use super::inference::Inference;
 use super::log::Log;
@@ -34,7 +34,8 @@ const STOP_WITHIN: Duration = Duration::from_millis(300);
 /// Runs the node of a process with these arguments until SIGINT or SIGTERM.
 ///
 /// Errs with one sentence if it cannot start: arguments that rcl refuses, parameters without a
-/// usable value, weights or a device that cannot be used. Errs, too, if a thread ends by a fault.
+/// usable value, weights or a device that cannot be used. Errs, too, if the GPU is lost or a thread
+/// ends by a fault.
 pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
     let context = context::create(arguments)?;
     let mut node = create(&context)?;
@@ -97,14 +98,27 @@ async fn supervise(
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
             ended = &mut spin => break ended.unwrap_or(Err(fault("ros"))),
-            _ = &mut inference => break Err(fault("inference")),
-            _ = tick.tick() => publish_diagnostics(shared, identity),
+            ended = &mut inference => {
+                break ended.unwrap_or(Ok(())).and(Err(fault("inference")));
+            }
+            _ = tick.tick() => publish_diagnostics(shared, identity, None),
         }
     };
+    let fault = end.as_ref().err();
+    if fault.is_some() {
+        publish_diagnostics(shared, identity, fault);
+    }
     shared.stop();
-    if end.is_ok() {
-        let both = async { (spin.await, inference.await) };
-        let _unfinished = tokio::time::timeout(STOP_WITHIN, both).await;
+    match fault {
+        None => {
+            let both = async { (spin.await, inference.await) };
+            let _unfinished = tokio::time::timeout(STOP_WITHIN, both).await;
+        }
+        // The last status reaches its readers while the ROS node still spins down in order.
+        Some(NodeError::GpuLost { .. }) => {
+            let _unfinished = tokio::time::timeout(STOP_WITHIN, spin).await;
+        }
+        Some(_) => {}
     }
     end
 }
@@ -122,14 +136,20 @@ fn start<T: Send + 'static>(
     Ok(end)
 }
 
+/// Publishes the status, which `fault` overrides where the node ends by one.
+///
 /// A status that cannot be sent belongs to a node that is being renewed: the next second's can.
-fn publish_diagnostics(shared: &Shared, identity: &Identity) {
+fn publish_diagnostics(shared: &Shared, identity: &Identity, fault: Option<&NodeError>) {
     let outputs = shared.outputs();
     let surroundings = shared.surroundings.borrow().clone();
     let account = shared.ledger.account();
     let dropped = shared.frames.dropped();
     let subscribers = outputs.subscribers();
-    let status = diagnostics::status(identity, &surroundings, &account, dropped, subscribers);
+    let mut status = diagnostics::status(identity, &surroundings, &account, dropped, subscribers);
+    if let Some(fault) = fault {
+        status.level = Level::Error as u8;
+        status.message = fault.to_string();
+    }
     let _unsent = outputs.publish_status(status);
 }
 

@@ -1,13 +1,17 @@
 //! `ecmnet bench`: the time from an image on the host to its mask on the host.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use ecmnet_ros::ImageView;
+use ecmnet_ros::decode::DecodedImage;
 use ecmnet_ros::eval::LatencySummary;
-use ecmnet_ros::segmenter::{NetworkSize, StageTimes};
+use ecmnet_ros::image::ImageError;
+use ecmnet_ros::segmenter::{NetworkSize, Segmenter, StageTimes};
+
 use serde::Serialize;
 
 use crate::network::NetworkArguments;
@@ -17,17 +21,32 @@ use crate::progress;
 /// Frames before the measured ones: pages are touched, clocks are up.
 const WARM_UP_FRAMES: usize = 3;
 
+/// As many as a second and more of frames: a GPU's clocks are up.
+const GPU_WARM_UP_FRAMES: usize = 200;
+
+/// Frames that the GPU does at a camera's pace, with its clocks going down in between.
+const PACED_FRAMES: u32 = 300;
+
+/// A camera's period.
+const PACE: Duration = Duration::from_nanos(33_333_333);
+
+/// Most pixels of an image file.
+const MAX_PIXELS: usize = 1 << 26;
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Size of the image; the network sees it at this size unless --network-size says otherwise
     #[arg(long, value_name = "HxW", default_value = "360x480", value_parser = size)]
     size: [usize; 2],
-    /// Number type to compute in; f16 needs a GPU
-    #[arg(long, default_value = "f32")]
-    dtype: Dtype,
+    /// Number type to compute in: f32 on the CPU, f16 on a GPU, and so by default
+    #[arg(long)]
+    dtype: Option<Dtype>,
     /// Frames to measure
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     frames: u32,
+    /// Take turns with the images of this folder, all of the size, instead of a made one
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
     /// Write the result to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -43,8 +62,12 @@ enum Dtype {
 
 #[derive(Debug, Serialize)]
 struct Measured {
+    /// From the image on the host to the mask on the host.
     latency_ms: Percentiles,
     stages_ms: Stages,
+    /// On a GPU: what it does itself, without the copies.
+    #[serde(flatten)]
+    engine: Option<EngineMeasured>,
     /// From the start of loading the weights to the first mask.
     startup_ms: f64,
     /// Height and width that the network computed at.
@@ -65,6 +88,17 @@ struct Stages {
     labels: Percentiles,
 }
 
+/// From an image in the GPU's memory to the mask there.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct EngineMeasured {
+    /// Wall time, back to back, synchronised each frame.
+    engine_ms: Percentiles,
+    /// The same by the GPU's events.
+    engine_event_ms: Percentiles,
+    /// Wall time at 30 frames a second.
+    engine_paced_ms: Percentiles,
+}
+
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Percentiles {
     p50: f64,
@@ -75,30 +109,30 @@ struct Percentiles {
 /// Measures frames one after another, prints the percentiles and writes them.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let [height, width] = arguments.size;
-    let pixels = made_image(height, width);
-    let image = ImageView::from_rgb8(width, height, &pixels)?;
+    let frames = frames(arguments)?;
+    let views: Vec<ImageView<'_>> = (frames.iter())
+        .map(|pixels| ImageView::from_rgb8(width, height, pixels))
+        .collect::<Result<_, ImageError>>()?;
     let start = Instant::now();
     let segmenter = arguments
         .network
         .segmenter(NetworkSize::Fixed { height, width })?;
-    if arguments.dtype == Dtype::F16 && segmenter.dtype() != "f16" {
-        let device = segmenter.device_name();
-        bail!(
-            "{device} computes in {}; measure with --dtype f32",
-            segmenter.dtype()
-        );
-    }
-    segmenter.run(&image, false)?;
+    check_dtype(arguments.dtype, &segmenter)?;
+    segmenter.run(&views[0], false)?;
     let startup_ms = start.elapsed().as_secs_f64() * 1e3;
-    for _ in 1..WARM_UP_FRAMES {
-        segmenter.run(&image, false)?;
+    let warm_up = match segmenter.dtype() {
+        "f16" => GPU_WARM_UP_FRAMES,
+        _ => WARM_UP_FRAMES,
+    };
+    for view in views.iter().cycle().take(warm_up) {
+        segmenter.run(view, false)?;
     }
     let bar = progress::bar(arguments.frames as usize, "measuring");
     let mut times = Vec::new();
     let mut latencies_ms = Vec::new();
-    for _ in 0..arguments.frames {
+    for view in views.iter().cycle().take(arguments.frames as usize) {
         let start = Instant::now();
-        times.push(segmenter.run(&image, false)?.times);
+        times.push(segmenter.run(view, false)?.times);
         latencies_ms.push(start.elapsed().as_secs_f64() * 1e3);
         bar.inc(1);
     }
@@ -113,6 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             network: stage(|times| times.network)?,
             labels: stage(|times| times.labels)?,
         },
+        engine: engine(&segmenter, &views, arguments.frames)?,
         startup_ms,
         network_size: segmenter.network_size_for(height, width),
         size: arguments.size,
@@ -128,6 +163,89 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         write_whole(path, json.as_bytes())?;
     }
     Ok(())
+}
+
+/// Returns packed RGB of the size: the folder's images, or a made one.
+fn frames(arguments: &Arguments) -> Result<Vec<Vec<u8>>> {
+    let [height, width] = arguments.size;
+    let Some(folder) = &arguments.images else {
+        return Ok(vec![made_image(height, width)]);
+    };
+    let mut paths = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .with_context(|| folder.display().to_string())
+        .map(|paths: Vec<PathBuf>| paths)?;
+    paths.sort();
+    if paths.is_empty() {
+        bail!("{} has no images", folder.display());
+    }
+    paths
+        .iter()
+        .map(|path| frame(path, [height, width]))
+        .collect()
+}
+
+fn frame(path: &Path, size: [usize; 2]) -> Result<Vec<u8>> {
+    let image = DecodedImage::from_file_bytes(&fs::read(path)?, MAX_PIXELS)
+        .with_context(|| path.display().to_string())?;
+    let view = image.view()?;
+    if [view.height(), view.width()] != size {
+        let [height, width] = size;
+        bail!(
+            "{} is {}x{}, but {height}x{width} is measured",
+            path.display(),
+            view.height(),
+            view.width()
+        );
+    }
+    Ok(view.to_rgb8().concat())
+}
+
+fn check_dtype(dtype: Option<Dtype>, segmenter: &Segmenter) -> Result<()> {
+    let computed = segmenter.dtype();
+    let wanted = match dtype {
+        None => computed,
+        Some(Dtype::F32) => "f32",
+        Some(Dtype::F16) => "f16",
+    };
+    if wanted != computed {
+        let device = segmenter.device_name();
+        bail!("{device} computes in {computed}; measure with --dtype {computed}");
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn engine(_: &Segmenter, _: &[ImageView<'_>], _: u32) -> Result<Option<EngineMeasured>> {
+    Ok(None)
+}
+
+/// Measures the GPU's own work; `None` on the CPU. Each frame's image is in its memory before.
+#[cfg(feature = "cuda")]
+fn engine(
+    segmenter: &Segmenter,
+    views: &[ImageView<'_>],
+    frames: u32,
+) -> Result<Option<EngineMeasured>> {
+    let Some(clock) = segmenter.gpu_clock() else {
+        return Ok(None);
+    };
+    let measure = |frames: u32, pace: Duration, time: &dyn Fn() -> ecmnet_ros::Result<Duration>| {
+        let mut next = Instant::now();
+        let mut times_ms = Vec::new();
+        for view in views.iter().cycle().take(frames as usize) {
+            clock.load(view)?;
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            next += pace;
+            times_ms.push(time()?.as_secs_f64() * 1e3);
+        }
+        percentiles(times_ms)
+    };
+    Ok(Some(EngineMeasured {
+        engine_ms: measure(frames, Duration::ZERO, &|| clock.wall())?,
+        engine_event_ms: measure(frames, Duration::ZERO, &|| clock.events())?,
+        engine_paced_ms: measure(PACED_FRAMES, PACE, &|| clock.wall())?,
+    }))
 }
 
 fn table(measured: &Measured) -> String {
@@ -149,13 +267,21 @@ fn table(measured: &Measured) -> String {
         "p99"
     );
     let stages = &measured.stages_ms;
-    for (name, Percentiles { p50, p95, p99 }) in [
+    let mut lines = vec![
         ("preprocess", stages.preprocess),
         ("network", stages.network),
         ("labels", stages.labels),
         ("in all", measured.latency_ms),
-    ] {
-        table += &format!("{name:12}{p50:>10.2}{p95:>10.2}{p99:>10.2}\n");
+    ];
+    if let Some(engine) = &measured.engine {
+        lines.extend([
+            ("GPU alone", engine.engine_ms),
+            ("by events", engine.engine_event_ms),
+            ("at 30 Hz", engine.engine_paced_ms),
+        ]);
+    }
+    for (name, Percentiles { p50, p95, p99 }) in lines {
+        table += &format!("{name:12}{p50:>10.3}{p95:>10.3}{p99:>10.3}\n");
     }
     table
 }

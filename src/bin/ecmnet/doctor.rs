@@ -83,6 +83,25 @@ fn weights(arguments: &NetworkArguments) -> Finding {
     }
 }
 
+#[cfg(feature = "cuda")]
+fn gpu() -> Finding {
+    match ecmnet_ros::engine::gpus() {
+        Ok(gpus) => {
+            let lines = gpus.iter().enumerate().map(|(index, gpu)| {
+                let [major, minor] = gpu.compute_capability;
+                let gigabytes = gpu.memory_bytes as f64 / 1e9;
+                let name = &gpu.name;
+                format!(
+                    "cuda:{index} {name}, {gigabytes:.0} GB, compute capability {major}.{minor}"
+                )
+            });
+            Finding::Good(lines.collect::<Vec<_>>().join("; "))
+        }
+        Err(error) => Finding::Notable(format!("{error}; the CPU is used")),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
 fn gpu() -> Finding {
     match fs::read_to_string("/proc/driver/nvidia/version") {
         Ok(text) => {

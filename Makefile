@@ -6,10 +6,13 @@ TOOLS := .ros/tools/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCH_SIZES := 360x480 512x1024
 BENCH_FRAMES := 50
-# The Python that has torch, for `parity` and `train`.
+# The Python that has torch, for `parity`, `train` and `bench-cuda`.
 PYTHON ?= python3
+# Network sizes of `bench-cuda`, or `all`.
+SIZES ?= 512x1024
 
 .PHONY: help setup tools demo test test-colcon lint bench parity train
+.PHONY: setup-cuda test-cuda check-cuda bench-cuda
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -58,8 +61,32 @@ parity: ## every element of every intermediate against PyTorch; needs torch: PYT
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.goldens --whole --out out/parity
 	$(WITH_ROS) cargo run --release --example parity_whole -- out/parity
 
+setup-cuda: ## as `setup`, with the GPU engine: its compiler made ready, programs built with it
+	@scripts/setup_ros
+	@scripts/setup_cuda
+	$(WITH_ROS) cargo build --release --features cuda
+
+test-cuda: ## the GPU's tests: each kernel, the whole engine, faults; they fail where there is no GPU
+	@scripts/setup_ros
+	@scripts/setup_cuda
+	$(WITH_ROS) cargo test --features cuda --no-fail-fast --lib engine::
+	$(WITH_ROS) cargo test --features cuda --no-fail-fast --test 'cuda_*'
+
+check-cuda: tools ## with no GPU: kernels for every architecture, clippy, programs that start without CUDA
+	@scripts/setup_cuda
+	$(WITH_ROS) cargo clippy --all-targets --features cuda -- -D warnings
+	$(WITH_ROS) cargo build --bins --features cuda
+	$(WITH_ROS) python -m pytest -v tests/test_no_gpu.py
+
+bench-cuda: setup-cuda ## the engine beside PyTorch's best mode, into out/bench/: PYTHON=, SIZES=HxW,.. or all
+	test -n "$(ECMNET_DATA)" || $(WITH_ROS) cargo run --release --example world_frames -- \
+	    --out out/bench/world --seeds 0..8 --frames-per-seed 1
+	PYTHONPATH=training $(PYTHON) scripts/bench_cuda_vs_pytorch.py \
+	    --ecmnet "$(TARGET)/release/ecmnet" --sizes "$(SIZES)" --json out/bench/cuda.json \
+	    --images $(if $(ECMNET_DATA),"$(ECMNET_DATA)/camvid_trainval.tar",out/bench/world/images)
+
 train: ## train the network: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=<folder>]
 	@test -n "$(DATA)" && test -n "$(CONFIG)" || { echo "make train needs DATA= and CONFIG="; exit 2; }
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \
 	    --out "$(or $(OUT),runs/$(basename $(notdir $(CONFIG))))" \
-	    --commit "$$(git rev-parse --short HEAD)"
+	    --commit "$$(git rev-parse --short HEAD || echo unknown)"

@@ -1,7 +1,9 @@
 """Run the Rust and the Python tests and say how many ran.
 
 Test targets named camvid_* read the folder that ECMNET_DATA names. Where it is not set they are
-left out, and the last line says how many they are. tests/test_colcon.py is `make test-colcon`.
+left out, and the last line says how many they are. Tests of other builds are not among them:
+tests/test_colcon.py is `make test-colcon`, tests/test_no_gpu.py is `make check-cuda`, and the Rust
+targets named cuda_* are `make test-cuda`.
 """
 
 import json
@@ -15,6 +17,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 TESTS = CHECKOUT / "tests"
 CAMVID_FILES = ("camvid_trainval.tar", "make_bag.py")
+OTHER_BUILDS = ("test_colcon.py", "test_no_gpu.py")
 _RUST_RESULT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 _PYTHON_RESULT = re.compile(r"(\d+) (passed|failed|error|skipped)")
 
@@ -63,11 +66,12 @@ def main() -> int:
 
 
 def test_targets() -> list[str]:
-    """The names of the integration test targets."""
+    """The names of the integration test targets that need no GPU."""
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     told = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
     targets = json.loads(told.stdout)["packages"][0]["targets"]
-    return sorted(target["name"] for target in targets if "test" in target["kind"])
+    names = (target["name"] for target in targets if "test" in target["kind"])
+    return sorted(name for name in names if not name.startswith("cuda_"))
 
 
 def run_rust(targets: list[str]) -> tuple[Count, bool]:
@@ -83,7 +87,7 @@ def run_rust(targets: list[str]) -> tuple[Count, bool]:
 
 def run_python(options: list[str]) -> tuple[Count, bool]:
     """Every tests/test_*.py with pytest, in the Python that has rclpy."""
-    options = [f"--ignore={TESTS}/test_colcon.py", *options]
+    options = [*(f"--ignore={TESTS / name}" for name in OTHER_BUILDS), *options]
     output, status = stream(["python", "-m", "pytest", "-v", "--color=no", *options, str(TESTS)])
     closing = _PYTHON_RESULT.findall(output.rsplit("\n==", 1)[-1])
     found = {word: int(number) for number, word in closing}

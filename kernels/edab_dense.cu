@@ -5,9 +5,9 @@
 //
 // FIRST has no block before it (x' = x), LAST none after it (out = prelu(act(x'))), MIDDLE does both.
 //
-// Maps are f16, channel-blocked: x, x_out [C/8, H, W, 8]; u, l, g, u_out [C/16, H, W, 8]. Sums of f32:
-// row_sums [row_parts, H, C/2], column_sums [column_parts, W, C/2], local_sums [local_parts, C/2]
-// (kernels/edab_depthwise.cu writes them). x_out and u_out are other maps than x and u: neighbours read
+// Maps are f16, channel-blocked: x, x_out [C/8, H, W, 8]; u, l, g, u_out [C/16, H, W, 8]. In parts to be
+// added up: f16 row_means [row_parts, H, C/2] and column_means [column_parts, W, C/2], f32 local_sums
+// [local_parts, C/2] (kernels/edab_depthwise.cu writes them). x_out and u_out are other maps than x and u: neighbours read
 // those beyond their tile.
 //
 // One block makes TH x TW pixels; MIDDLE and FIRST compute x' one pixel around them too, for up1 and up2.
@@ -27,8 +27,8 @@ struct EdabDense {
     const __half* u;
     const __half* l;
     const __half* g;
-    const float* row_sums;
-    const float* column_sums;
+    const __half* row_means;
+    const __half* column_means;
     const float* local_sums;
     const unsigned char* leave;  // weights of the block that ends
     const unsigned char* enter;  // weights of the block that begins
@@ -149,36 +149,35 @@ __device__ __forceinline__ float4 operator*(float4 a, float b) {
     return make_float4(a.x * b, a.y * b, a.z * b, a.w * b);
 }
 
-// The sum of `parts` values that lie `step` apart; eight loads are under way together, since each takes
-// as long as hundreds of instructions.
-__device__ __forceinline__ float4 sum_of_parts(const float4* from, int parts, size_t step) {
-    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-    for (int first = 0; first < parts; first += 8, from += 8 * step) {
-        float4 some[8];
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            some[i] = first + i < parts ? __ldcg(from + i * step) : make_float4(0.f, 0.f, 0.f, 0.f);
-        }
-#pragma unroll
-        for (int i = 0; i < 8; i++) sum = sum + some[i];
-    }
-    return sum;
-}
-
-__device__ __forceinline__ void store_mean(__half* to, float4 sum, int count) {
-    sum = sum * (1.f / float(count));
-    reinterpret_cast<__half2*>(to)[0] = __floats2half2_rn(sum.x, sum.y);
-    reinterpret_cast<__half2*>(to)[1] = __floats2half2_rn(sum.z, sum.w);
-}
-
-__device__ __forceinline__ __half2 half2_at(const __half* values, int channel) {
-    return *reinterpret_cast<const __half2*>(values + channel);
-}
-
 // Eight channels of a map, past the first-level cache, which may hold what was there before.
 __device__ __forceinline__ Half8 half8_fetch(const __half* map, size_t at) {
     uint4 word = __ldcg(reinterpret_cast<const uint4*>(map) + at);
     return *reinterpret_cast<Half8*>(&word);
+}
+
+// Adds to `sum` every `step`th of `count` parts of eight channels that lie `stride` apart, from part `first`
+// on. Eight loads are under way together, since each takes as long as hundreds of instructions.
+__device__ __forceinline__ void add_parts(float (&sum)[8], const __half* parts, int first, int step, int count,
+                                          size_t stride) {
+    for (; first < count; first += 8 * step) {
+        Half8 some[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            int part = first + i * step;
+            some[i] = part < count ? half8_fetch(parts + part * stride, 0) : half8_zero();
+        }
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            float part[8];
+            floats_from_half8(part, some[i]);
+#pragma unroll
+            for (int c = 0; c < 8; c++) sum[c] += part[c];
+        }
+    }
+}
+
+__device__ __forceinline__ __half2 half2_at(const __half* values, int channel) {
+    return *reinterpret_cast<const __half2*>(values + channel);
 }
 
 __device__ __forceinline__ Half8 half8_at(const __half* values, int channel) {
@@ -273,25 +272,34 @@ __device__ __forceinline__ void edab_dense(const EdabDense& p) {
 #pragma unroll
         for (int n = 0; n < LOCAL; n++) {
             int quad = warp + n * WARPS;
+            const float4* from = reinterpret_cast<const float4*>(p.local_sums) + quad;
+            // The first is not added to anything: nothing waits for it here.
             local[n] = make_float4(0.f, 0.f, 0.f, 0.f);
-            for (int part = lane; part < p.local_parts && quad < QUADS; part += 32) {
-                local[n] = local[n] + __ldcg(reinterpret_cast<const float4*>(p.local_sums) + part * QUADS + quad);
+            if (lane < p.local_parts && quad < QUADS) local[n] = __ldcg(from + lane * QUADS);
+            for (int part = lane + 32; part < p.local_parts && quad < QUADS; part += 32) {
+                local[n] = local[n] + __ldcg(from + part * QUADS);
             }
         }
-        const float4* row_sums = reinterpret_cast<const float4*>(p.row_sums);
-        const float4* column_sums = reinterpret_cast<const float4*>(p.column_sums);
-        for (int i = tid; i < (T::columns + T::rows) * QUADS; i += THREADS) {
-            int line = i / QUADS, quad = i % QUADS;
-            bool is_row = line >= T::columns;
-            if (is_row) line -= T::columns;
-            int from = (is_row ? y0 : x0) + line, length = is_row ? p.height : p.width;
-            float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-            if (from >= 0 && from < length) {
-                sum = sum_of_parts((is_row ? row_sums : column_sums) + from * QUADS + quad,
-                                   is_row ? p.row_parts : p.column_parts, size_t(length) * QUADS);
+        // Two threads share a column's parts, so that all of them are on their way at once.
+        constexpr int SHARED = 2 * T::columns * H8, LINES = SHARED + T::rows * H8;
+        for (int i = tid; i < up_to(LINES, 32); i += THREADS) {
+            const bool is_row = i >= SHARED;
+            const int item = is_row ? i - SHARED : i / 2, line = item / H8, block = item % H8;
+            const int from = (is_row ? y0 : x0) + line, length = is_row ? p.height : p.width;
+            float sum[8] = {};
+            if (i < LINES && from >= 0 && from < length) {
+                const __half* parts = (is_row ? p.row_means : p.column_means) + from * h + block * 8;
+                int first = is_row ? 0 : i % 2, step = is_row ? 1 : 2;
+                add_parts(sum, parts, first, step, is_row ? p.row_parts : p.column_parts, size_t(length) * h);
             }
-            store_mean(means + (is_row ? line : T::gate_rows + line) * T::narrow + quad * 4, sum,
-                       is_row ? p.width : p.height);
+            if (!is_row) {
+#pragma unroll
+                for (int c = 0; c < 8; c++) sum[c] += __shfl_xor_sync(__activemask(), sum[c], 1);
+            }
+            if (i < LINES) {
+                int row = is_row ? line : T::gate_rows + line;
+                *reinterpret_cast<Half8*>(means + row * T::narrow + block * 8) = half8_from_floats(sum);
+            }
         }
 #pragma unroll
         for (int n = 0; n < LOCAL; n++) {

@@ -1,11 +1,12 @@
 // EDAB's two depthwise branches and the sums that its attentions need (src/network/edab.rs).
 //
 //   l = A(l2 * A(l1 * u)),  g = A(g2 * A(g1 * u)),   l1, g1 of 3x1 taps, l2, g2 of 1x3, A = prelu(. + bias)
-//   row_sums = sum over x of g,  column_sums = sum over y of g,  local_sums = sum over both of l
+//   row_means = mean over x of g,  column_means = mean over y of g,  local_sums = sum over both of l
 //
-// g's taps are `dilation` pixels apart, l's one. u, l, g are f16 [h/8, H, W, 8]; sums are f32 parts, added
-// up by kernels/edab_dense.cu in a fixed order: row_sums [tiles_x, H, h], column_sums [parts, W, h],
-// local_sums [tiles_x * parts, h], where a part is a row of tiles. taps: f32 [h/8, 20, 8] = l1's three taps, bias, slope, then l2, g1, g2.
+// g's taps are `dilation` pixels apart, l's one. u, l, g are f16 [h/8, H, W, 8]. Means and sums come in
+// parts, added up by kernels/edab_dense.cu in a fixed order, one of each tile: f16 row_means [tiles_x, H, h]
+// and column_means [tiles_y, W, h], f32 local_sums [tiles_x * tiles_y, h]. taps: f32 [h/8, 20, 8] = l1's
+// three taps, bias, slope, then l2, g1, g2.
 //
 // A block makes tile_h x tile_w pixels of 8 channels; a thread makes two channels of every 128th column and
 // keeps their taps in registers: first the vertical taps, of the columns that the horizontal ones reach,
@@ -20,8 +21,8 @@ struct EdabDepthwise {
     const float* taps;
     __half* l;
     __half* g;
-    float* row_sums;
-    float* column_sums;
+    __half* row_means;
+    __half* column_means;
     float* local_sums;
     int height, width, dilation;
     int tile_h, tile_w;
@@ -114,6 +115,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     far = load_strip(taps + 120);
     __syncthreads();
 
+    const float per_row = 1.f / float(p.height), per_column = 1.f / float(p.width);
     float2 row_sums[MAX_TILE_H] = {}, local_sum = {};
     __half2* l_out = reinterpret_cast<__half2*>(p.l) + plane * 4 + pair;
     __half2* g_out = reinterpret_cast<__half2*>(p.g) + plane * 4 + pair;
@@ -135,8 +137,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
                 row_sums[row] = row_sums[row] + g;
             }
         }
-        float* sums = p.column_sums + (size_t(blockIdx.x) * p.width + x) * h + block * 8 + pair * 2;
-        *reinterpret_cast<float2*>(sums) = column_sum;
+        __half* to_mean = p.column_means + (size_t(blockIdx.x) * p.width + x) * h + block * 8 + pair * 2;
+        *reinterpret_cast<__half2*>(to_mean) = __floats2half2_rn(column_sum.x * per_row, column_sum.y * per_row);
     }
     local_sum = warp_columns_sum(local_sum);
     if (lane < 4) local_parts[warp][lane] = local_sum;
@@ -157,8 +159,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             float* to = p.local_sums + (blockIdx.x * gridDim.y + blockIdx.y) * h + channel;
             *reinterpret_cast<float2*>(to) = sum;
         } else if (row < rows) {
-            float* to = p.row_sums + (size_t(blockIdx.y) * p.height + y0 + row) * h + channel;
-            *reinterpret_cast<float2*>(to) = sum;
+            __half* to = p.row_means + (size_t(blockIdx.y) * p.height + y0 + row) * h + channel;
+            *reinterpret_cast<__half2*>(to) = __floats2half2_rn(sum.x * per_column, sum.y * per_column);
         }
     }
 }

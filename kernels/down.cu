@@ -108,14 +108,21 @@ __device__ __forceinline__ void down(const DownParams& p) {
     }
 }
 
-using Down1 = Conv3x3<32, 32, 2, 8, 16, 2, 2>;
+using Down1 = Conv3x3<32, 32, 2, 8, 32, 2, 2>;
 using Down2 = Conv3x3<64, 64, 2, 4, 16, 2, 2>;
-// For cards with 99 KB of shared memory a block: half of the channels.
-using Down2Small = Conv3x3<64, 32, 2, 4, 16, 2, 1>;
 using Down3 = Conv3x3<128, 16, 2, 1, 16, 1, 2, 8>;
+// For cards with 99 KB of shared memory a block, and for maps that have too few of the larger blocks:
+// half of the pixels, half of the channels.
+using Down1Small = Conv3x3<32, 32, 2, 8, 16, 2, 2>;
+using Down2Small = Conv3x3<64, 32, 2, 4, 16, 2, 1>;
 
 extern "C" __global__ void __launch_bounds__(Down1::THREADS) down1(__grid_constant__ const DownParams p) {
     down<Down1>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(Down1Small::THREADS)
+    down1_small(__grid_constant__ const DownParams p) {
+    down<Down1Small>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(Down2::THREADS) down2(__grid_constant__ const DownParams p) {

@@ -197,7 +197,9 @@ __device__ __forceinline__ void load_input(const StemParams& p, __half* in, int 
             for (int pair = 0; pair < T::IN_W / 2; pair += 32) {
                 int x = (pair + lane) * 2;
                 bool inside = is_row && static_cast<unsigned>(left + x) < static_cast<unsigned>(p.width);
-                if (x < T::IN_W) copy_async_16(in + (row * T::IN_W + x) * 4, inside ? from + x * 4 : p.input, inside);
+                if (x >= T::IN_W) continue;
+                const __half* pixels = inside ? from + x * 4 : p.input;
+                copy_async_16(in + (row * T::IN_W + x) * 4, pixels, inside);
             }
         }
         return;
@@ -206,7 +208,8 @@ __device__ __forceinline__ void load_input(const StemParams& p, __half* in, int 
     for (int i = thread; i < T::IN_H * T::IN_W; i += GROUP_THREADS) {
         int y = i / T::IN_W, x = i % T::IN_W;
         bool inside = is_inside(top + y, left + x, p.height, p.width);
-        copy_async_8(in + i * 4, inside ? corner + (static_cast<long long>(y) * p.width + x) * 4 : p.input, inside);
+        long long place = inside ? (static_cast<long long>(y) * p.width + x) * 4 : 0;
+        copy_async_8(in + i * 4, inside ? corner + place : p.input, inside);
     }
 }
 
@@ -266,7 +269,8 @@ __device__ __forceinline__ void first_convolution(unsigned in, unsigned mid, con
 #pragma unroll
         for (int j = 0; j < 2 * AT_ONCE; j++) {
             unsigned pixel = min(tile * 16 + lane / 4 + 8 * j, PIXELS - 1);
-            from[j / 2][j % 2] = in + (pixel * T::STRIDE + row_of<T>(pixel) * T::STRIDE * (T::IN_W - T::W0)) * 8;
+            unsigned gap = row_of<T>(pixel) * (T::IN_W - T::W0);
+            from[j / 2][j % 2] = in + (pixel + gap) * T::STRIDE * 8;
         }
 #pragma unroll
         for (int k = 0; k < 3; k++) {
@@ -378,7 +382,8 @@ __device__ __forceinline__ void stem(const StemParams& p) {
                     }
                 }
                 int column = first_column + of_16 + dx;
-                unsigned from = mid_address + (first_row * T::W0 + column) * 64 + place(k * 2 + upper, column);
+                unsigned from = mid_address + (first_row * T::W0 + column) * 64;
+                from += place(k * 2 + upper, column);
 #pragma unroll
                 for (int j = 0; j < M + 2; j++) {
                     FragmentA a = load_a_at(from + j * T::W0 * 64);
@@ -453,7 +458,8 @@ __device__ __forceinline__ void stem(const StemParams& p) {
                         b[dy][n] = weights2[(((dy * 3 + dx) * 2 + k) * 4 + n2 + n) * 32];
                     }
                 }
-                unsigned from = mid_address + (2 * row2 * T::PITCH1 + slot) * 64 + place(k * 2 + upper, slot);
+                unsigned from = mid_address + (2 * row2 * T::PITCH1 + slot) * 64;
+                from += place(k * 2 + upper, slot);
 #pragma unroll
                 for (int j = 0; j < 2 * M2 + 1; j++) {
                     FragmentA a = load_a_at(from + j * T::PITCH1 * 64);
@@ -482,10 +488,11 @@ __device__ __forceinline__ void stem(const StemParams& p) {
                 const float* sum = &sums2[i / 2][n][2 * (i % 2)];
                 float even = fmaf(prelu_less(sum[0], less.x), scale.x, shift.x);
                 float odd = fmaf(prelu_less(sum[1], less.y), scale.y, shift.y);
-                __half2 value = __floats2half2_rn(prelu_less(even, act_less.x), prelu_less(odd, act_less.y));
+                even = prelu_less(even, act_less.x);
+                odd = prelu_less(odd, act_less.y);
                 if (y + i / 2 < p.out_height && x + i % 2 * 8 < p.out_width) {
                     __half* to = out + n * out_area * 8 + (i / 2 * p.out_width + i % 2 * 8) * 8;
-                    *reinterpret_cast<__half2*>(to) = value;
+                    *reinterpret_cast<__half2*>(to) = __floats2half2_rn(even, odd);
                 }
             }
         }
@@ -500,11 +507,13 @@ using TileS2 = Tile<2, 8, 2>;
 using TileS1Small = Tile<1, 4, 2>;
 using TileS2Small = Tile<2, 4, 1>;
 
-extern "C" __global__ void __launch_bounds__(TileS1::THREADS, 1) stem_s1(__grid_constant__ const StemParams p) {
+extern "C" __global__ void __launch_bounds__(TileS1::THREADS, 1)
+    stem_s1(__grid_constant__ const StemParams p) {
     stem<TileS1>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(TileS2::THREADS, 1) stem_s2(__grid_constant__ const StemParams p) {
+extern "C" __global__ void __launch_bounds__(TileS2::THREADS, 1)
+    stem_s2(__grid_constant__ const StemParams p) {
     stem<TileS2>(p);
 }
 

@@ -11,8 +11,12 @@ use crate::network::layers::{ChannelOrder, Layers};
 
 /// The reference's `down1`, `down2` or `down3`.
 pub(crate) struct Down {
-    variant: &'static Variant,
-    kernel: Kernel,
+    /// The largest blocks first.
+    kernels: Vec<(&'static Variant, Kernel)>,
+    smallest: (&'static Variant, Kernel),
+    multiprocessors: usize,
+    from: usize,
+    channels: usize,
     weights: Buffer<f16>,
     conv: Buffer<f32>,
     pooled: Option<Buffer<f32>>,
@@ -32,9 +36,19 @@ struct Variant {
     threads: u32,
 }
 
-static VARIANTS: [Variant; 4] = [
+/// Of each width, the largest blocks first.
+static VARIANTS: [Variant; 5] = [
     Variant {
         name: "down1",
+        from: 32,
+        channels: 64,
+        convolved: 32,
+        parts: 1,
+        tile: [8, 32],
+        threads: 512,
+    },
+    Variant {
+        name: "down1_small",
         from: 32,
         channels: 64,
         convolved: 32,
@@ -77,6 +91,16 @@ impl Variant {
         let patch = height * width * (self.from + 8);
         ((patch + 9 * self.from * self.convolved) * 2) as u32
     }
+
+    /// Returns whether a block's shared memory, with the pooled channels' constants, is within `limit`.
+    fn fits(&self, limit: u32) -> bool {
+        self.shared_bytes() + 3 * 4 * self.from as u32 <= limit
+    }
+
+    fn grid(&self, out_size: [usize; 2]) -> [u32; 3] {
+        let [x, y, _] = grid_of_tiles(out_size, self.tile);
+        [x, y, self.parts]
+    }
 }
 
 /// The argument of the kernels.
@@ -105,15 +129,18 @@ impl Down {
         channels: usize,
     ) -> Result<Self> {
         let limit = gpu.shared_memory_bytes();
-        let variant = VARIANTS
+        let kernels = VARIANTS
             .iter()
             .filter(|variant| (variant.from, variant.channels) == (order.len(), channels))
-            .find(|variant| variant.shared_bytes() <= limit)
-            .ok_or(CudaError::Limit {
-                what: "a downsampling's shared memory in bytes",
-                limit: limit as usize,
-                got: order.len() * channels,
-            })?;
+            .filter(|variant| variant.fits(limit))
+            .map(|variant| Ok((variant, gpu.kernel("down", variant.name)?)))
+            .collect::<Result<Vec<_>, CudaError>>()?;
+        let none = CudaError::Limit {
+            what: "a downsampling's shared memory in bytes",
+            limit: limit as usize,
+            got: 9 * order.len() * channels,
+        };
+        let smallest = *kernels.last().ok_or(none)?;
         let folded = FoldedDown::new(layers, order, channels)?;
         let conv = folded.conv;
         let convolved = conv.slope.len();
@@ -123,8 +150,11 @@ impl Down {
             Buffer::from_slice(gpu, &constants)
         });
         Ok(Self {
-            variant,
-            kernel: gpu.kernel("down", variant.name)?,
+            kernels,
+            smallest,
+            multiprocessors: gpu.multiprocessors() as usize,
+            from: order.len(),
+            channels,
             weights: Buffer::from_slice(gpu, &weights)?,
             conv: Buffer::from_slice(gpu, &[conv.bias, conv.slope].concat())?,
             pooled: pooled.transpose()?,
@@ -147,11 +177,17 @@ impl Down {
         size: [usize; 2],
         out: &Buffer<f16>,
     ) -> Result<(), CudaError> {
-        let variant = self.variant;
         let out_size = size.map(|side| side.div_ceil(2));
-        map.check_len("a downsampling's input", variant.from * size[0] * size[1])?;
-        let needed = variant.channels * out_size[0] * out_size[1];
+        map.check_len("a downsampling's input", self.from * size[0] * size[1])?;
+        let needed = self.channels * out_size[0] * out_size[1];
         out.check_len("a downsampling's output", needed)?;
+        // The largest blocks that give most multiprocessors one, or else the smallest.
+        let is_enough = |variant: &Variant| {
+            let blocks: u32 = variant.grid(out_size).iter().product();
+            blocks as usize * 4 >= self.multiprocessors * 3
+        };
+        let enough = self.kernels.iter().find(|(variant, _)| is_enough(variant));
+        let (variant, kernel) = enough.unwrap_or(&self.smallest);
         let parameters = Parameters {
             map: map.address(),
             out: out.address(),
@@ -162,12 +198,11 @@ impl Down {
             out_size: kernel_size("a side of a downsampling's output", out_size)?,
             channels: variant.convolved as i32 * variant.parts as i32,
         };
-        let [x, y, _] = grid_of_tiles(out_size, variant.tile);
-        let grid = [x, y, variant.parts];
+        let grid = variant.grid(out_size);
         let launch = Launch::new(grid, variant.threads, variant.shared_bytes());
         // SAFETY: the parameters are the kernel's struct; the maps were checked above, and the weights
         // and constants are those that `new` packed for it.
-        unsafe { self.kernel.launch(stream, &launch, &parameters) }
+        unsafe { kernel.launch(stream, &launch, &parameters) }
     }
 }
 

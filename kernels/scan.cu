@@ -86,10 +86,16 @@ __device__ __forceinline__ void compose_with_earlier(float (&product)[2], float 
         : "n"(DISTANCE));
 }
 
-// Copies the first `bytes` of 16 from global to shared memory in the background, and zeros the others.
-__device__ __forceinline__ void copy_async_part(void* shared, const void* global, int bytes) {
+// Copies 16 bytes from global to shared memory in the background, or zeros.
+__device__ __forceinline__ void copy_async_or_zero(void* shared, const void* global, bool is_zero) {
     unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(bytes));
+    asm volatile(
+        "{\n"
+        ".reg .pred zero;\n"
+        "setp.ne.u32 zero, %2, 0;\n"
+        "cp.async.cg.shared.global [%0], [%1], 16, zero;\n"
+        "}" ::"r"(address),
+        "l"(global), "r"(unsigned(is_zero)));
 }
 
 __device__ __forceinline__ void barrier(int id, int threads) {
@@ -211,36 +217,72 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
     grid_dependency_release();
 
     T const* const projected = static_cast<const T*>(p.projected) + size_t(k) * (p.rank + 2 * n) * p.pitch;
-    T const* const u_row = static_cast<const T*>(p.u) + (size_t(k % 2) * p.channels + (is_channel ? c : 0)) * p.pitch;
-    T* const y_row = static_cast<T*>(p.y) + (size_t(k) * p.channels + (is_channel ? c : 0)) * p.pitch;
+    int const of_map = is_channel ? c : 0;
+    T const* const u_row = static_cast<const T*>(p.u) + (size_t(k % 2) * p.channels + of_map) * p.pitch;
+    T* const y_row = static_cast<T*>(p.y) + (size_t(k) * p.channels + of_map) * p.pitch;
 
     // The first place of a chunk in its order; below 0 for the last chunk backwards.
     auto base_of = [&](int chunk) { return IS_BACKWARD ? end - (chunk + 1) * CHUNK : chunk * CHUNK; };
 
-    // Starts copying B and C of a slab of states over a chunk, and dt over the chunk after it; a warp takes
-    // whole rows. What lies off the map, or past the states or the rank, becomes 0.
-    auto fetch = [&](int chunk, int slab) {
-        constexpr int TIMES = (2 * SLAB + MAX_RANK) / WARPS;
-        static_assert(TIMES * WARPS == 2 * SLAB + MAX_RANK, "each warp takes as many rows");
+    // Three rows of B, C and dt that the warp copies: with 32 of B and C and 4 of dt, the last four warps'
+    // last rows are dt's. Rows past the states or the rank become 0.
+    constexpr int ROWS = (2 * SLAB + MAX_RANK) / WARPS;
+    static_assert(ROWS == 3 && ROWS * WARPS == 2 * SLAB + MAX_RANK, "each warp takes three rows");
+    int const last_row = (ROWS - 1) * WARPS + warp;
+    bool const is_dt = last_row >= 2 * SLAB;
+    int row_from[ROWS];  // in `projected`; -1 for none
+    auto choose_rows = [&](int slab) {
 #pragma unroll
-        for (int j = 0; j < TIMES; j++) {
+        for (int j = 0; j < ROWS; j++) {
             int const row = j * WARPS + warp, state = slab * SLAB + row % SLAB;
-            bool const is_dt = row >= 2 * SLAB, is_row = is_dt ? row - 2 * SLAB < p.rank : state < n;
-            int const of_chunk = chunk + is_dt;
-            int const from = is_dt ? row - 2 * SLAB : p.rank + row / SLAB * n + state;
-            uint4* const to = is_dt ? dt_ring + ((of_chunk & 1) * MAX_RANK + row - 2 * SLAB) * ROW
-                                    : ring + ((of_chunk & 1) * 2 * SLAB + row) * ROW;
-            int const base = base_of(of_chunk);
+            bool const is_last_dt = j == ROWS - 1 && is_dt;
+            bool const is_row = is_last_dt ? row - 2 * SLAB < p.rank : state < n;
+            int const from = is_last_dt ? row - 2 * SLAB : p.rank + row / SLAB * n + state;
+            row_from[j] = is_row ? from * p.pitch : -1;
+        }
+    };
+    bool const is_ragged = length % PER_PIECE != 0;
+    auto ends_in = [&](int chunk) {
+        int const base = base_of(chunk);
+        return base < length && length < base + CHUNK;
+    };
+    // Starts copying B and C over a chunk, and dt over the chunk after it. What lies off the map becomes 0.
+    auto fetch = [&](int chunk) {
+        uint4* const to = ring + ((chunk & 1) * 2 * SLAB + warp) * ROW;
+        uint4* const dt_to = dt_ring + (((chunk + 1) & 1) * MAX_RANK + last_row - 2 * SLAB) * ROW;
+        int const base = base_of(chunk) + lane * PER_PIECE;
+        int const last_base = is_dt ? base_of(chunk + 1) + lane * PER_PIECE : base;
+#pragma unroll
+        for (int j = 0; j < ROWS; j++) {
+            uint4* const row_to = j == ROWS - 1 && is_dt ? dt_to : to + j * WARPS * ROW;
 #pragma unroll
             for (int i = 0; i < PIECES; i++) {
-                int const order = base + (i * 32 + lane) * PER_PIECE;
-                int const some = order < 0 ? 0 : min(max(length - order, 0), PER_PIECE);
-                int const bytes = is_row ? some * int(sizeof(T)) : 0;
-                copy_async_part(to + place<PIECES>(i * 32 + lane), projected + (bytes ? from * p.pitch + order : 0),
-                                bytes);
+                int const order = (j == ROWS - 1 ? last_base : base) + i * 32 * PER_PIECE;
+                bool const is_zero = order < 0 || order >= length || row_from[j] < 0;
+                bool const is_whole = is_zero || order + PER_PIECE <= length;
+                const T* const from = projected + (is_zero ? 0 : row_from[j] + order);
+                if (is_whole) copy_async_or_zero(row_to + place<PIECES>(i * 32 + lane), from, is_zero);
             }
         }
         copy_async_commit();
+        if (is_ragged && (ends_in(chunk) || ends_in(chunk + 1))) {
+            // The map ends within a piece: its elements one by one, and zeros.
+#pragma unroll 1
+            for (int j = 0; j < ROWS; j++) {
+                uint4* const row_to = j == ROWS - 1 && is_dt ? dt_to : to + j * WARPS * ROW;
+                int const row = j == 0 ? row_from[0] : j == 1 ? row_from[1] : row_from[ROWS - 1];
+#pragma unroll 1
+                for (int i = 0; i < PIECES; i++) {
+                    int const order = (j == ROWS - 1 ? last_base : base) + i * 32 * PER_PIECE;
+                    int const left = length - order;
+                    if (order < 0 || left <= 0 || left >= PER_PIECE || row < 0) continue;
+                    T* const elements = reinterpret_cast<T*>(row_to + place<PIECES>(i * 32 + lane));
+                    for (int e = 0; e < PER_PIECE; e++) {
+                        elements[e] = e < left ? projected[row + order + e] : T(0.f);
+                    }
+                }
+            }
+        }
     };
 
     // u of the thread's OWN steps of a chunk.
@@ -310,9 +352,22 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
         }
     };
 
+    // The lane's steps of a chunk, from what the channel's threads stored.
+    float delta[STEPS], input[STEPS], whole;
+    auto load_deltas = [&](int chunk) {
+        float4 const* const from = deltas + (chunk & 1) * 2 * CHANNELS * FLOATS + channel * FLOATS;
+        load_steps<STEPS>(delta, from, lane_in_order);
+        load_steps<STEPS>(input, from + CHANNELS * FLOATS, lane_in_order);
+        float parts[4] = {};
+#pragma unroll
+        for (int i = 0; i < STEPS; i++) parts[i % 4] += delta[i];
+        whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+    };
+
     for (int slab = 0; slab * SLAB < n; slab++) {
-        fetch(-1, slab);
-        fetch(0, slab);
+        choose_rows(slab);
+        fetch(-1);
+        fetch(0);
         Run<T, OWN> next_u = load_u(0);
         if (slab > 0) own_decay = decay_of(slab);
         if (thread < CHANNELS * SLAB) {
@@ -323,22 +378,16 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
         copy_async_wait<1>();
         __syncthreads();
         store_deltas(0, next_u);
+        barrier(1 + channel, CHANNEL_THREADS);
+        load_deltas(0);
         for (int chunk = 0; chunk < chunks; chunk++) {
             copy_async_wait<0>();
             // B, C and delta of this chunk and dt of the next are there; what they replace was read.
             __syncthreads();
-            fetch(chunk + 1, slab);
-            float delta[STEPS], input[STEPS], y[STEPS];
-            float4 const* const from = deltas + (chunk & 1) * 2 * CHANNELS * FLOATS + channel * FLOATS;
-            load_steps<STEPS>(delta, from, lane_in_order);
-            load_steps<STEPS>(input, from + CHANNELS * FLOATS, lane_in_order);
+            fetch(chunk + 1);
             Run<T, OWN> const u = next_u;
             next_u = load_u(chunk + 1);
-            float parts[4] = {};
-#pragma unroll
-            for (int i = 0; i < STEPS; i++) parts[i % 4] += delta[i], y[i] = 0.f;
-            float const whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-
+            float y[STEPS] = {};
             uint4 const* rows = ring + ((chunk & 1) * 2 * SLAB + group * OF_GROUP) * ROW;
             float const* of_decay = decay + channel * SLAB + group * OF_GROUP;
             float* of_carried = carried + channel * SLAB + group * OF_GROUP;
@@ -403,8 +452,11 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
             }
             store_deltas(chunk + 1, next_u);
             barrier(1 + channel, CHANNEL_THREADS);
+            load_deltas(chunk + 1);
             store_y(chunk, slab, u);
         }
+        // The copies past the end are done before the next states' begin.
+        copy_async_wait<0>();
         __syncthreads();
     }
 }
@@ -424,4 +476,3 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
 SCAN(scan_f16_8, __half, 8)
 SCAN(scan_f16_16, __half, 16)
 SCAN(scan_f32_8, float, 8)
-SCAN(scan_f32_16, float, 16)

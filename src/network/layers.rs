@@ -37,12 +37,14 @@ impl ChannelOrder {
     }
 
     /// Returns this order's channels with `last` natural ones after them.
+    #[cfg(feature = "cuda")]
     pub(crate) fn before(&self, last: usize) -> Self {
         let len = self.0.len();
         Self(self.0.iter().copied().chain(len..len + last).collect())
     }
 
     /// Returns the number in the reference network of the channel at `place`.
+    #[cfg(feature = "cuda")]
     pub(crate) fn channel(&self, place: usize) -> usize {
         self.0[place]
     }
@@ -276,6 +278,14 @@ mod tests {
         let twice = order.shuffled();
         let reference: Vec<i32> = twice.places().iter().map(|&place| memory[place]).collect();
         assert_eq!(reference, [0, 4, 3, 2, 1, 5]);
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn an_order_before_natural_channels_keeps_its_places() {
+        let order = ChannelOrder(vec![1, 0]).before(2);
+        assert_eq!(order, ChannelOrder(vec![1, 0, 2, 3]));
+        assert_eq!(order.channel(0), 1);
     }
 
     #[test]

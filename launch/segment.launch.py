@@ -10,7 +10,14 @@ import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -23,11 +30,17 @@ ARGUMENTS = {
     "device": ("", "auto, cpu, cuda or cuda:N; without it params_file's, else auto"),
     "params_file": (str(SHARE / "config" / "ecmnet.param.yaml"), "Parameter file"),
     "use_sim_time": ("", "true or false: whether time comes from /clock"),
-    "respawn": ("false", "Whether the node is started again when it ends"),
+    "respawn": (
+        "false",
+        "Whether the node is started again however it ends; after a lost GPU it always is",
+    ),
     "name": ("ecmnet", "Name of the node"),
     "namespace": ("", "Namespace of the node"),
     "log_level": ("info", "Least severity that is logged"),
 }
+
+# The node's exit status when its GPU is lost to the process, and only a new process can go on.
+GPU_LOST = 3
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
@@ -38,7 +51,7 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, *dds_profile(), OpaqueFunction(function=node)])
+    return LaunchDescription([*arguments, *dds_profile(), OpaqueFunction(function=kept_node)])
 
 
 def dds_profile() -> list[SetEnvironmentVariable]:
@@ -49,28 +62,43 @@ def dds_profile() -> list[SetEnvironmentVariable]:
     return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
 
 
-def node(context: LaunchContext) -> list[Node]:
+def kept_node(context: LaunchContext) -> list[RegisterEventHandler | Node]:
+    """The node, and another one at once when it ends because its GPU is lost."""
+    # The arguments are gone from the context by the time that the node ends, in an included launch.
+    return kept({name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS})
+
+
+def kept(given: dict[str, str]) -> list[RegisterEventHandler | Node]:
+    """The node of these arguments; it is made anew each time, as an action runs once."""
+    started = node(given)
+
+    def again(event: ProcessExited, _: LaunchContext) -> list[RegisterEventHandler | Node]:
+        return kept(given) if event.returncode == GPU_LOST else []
+
+    if truth(given["respawn"]):
+        return [started]
+    return [RegisterEventHandler(OnProcessExit(target_action=started, on_exit=again)), started]
+
+
+def node(given: dict[str, str]) -> Node:
     """The node, with the parameters that the arguments give."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     parameters: list = [{"weights": str(SHARE / "models" / "ecmnet_camvid.safetensors")}]
     parameters.append(given["params_file"])
     parameters += [{name: given[name]} for name in ("weights", "device") if given[name]]
     if given["use_sim_time"]:
         parameters.append({"use_sim_time": truth(given["use_sim_time"])})
-    return [
-        Node(
-            package="ecmnet_ros",
-            executable="ecmnet_node",
-            name=given["name"],
-            namespace=given["namespace"],
-            parameters=parameters,
-            remappings=[("image", given["camera"])],
-            arguments=["--ros-args", "--log-level", given["log_level"]],
-            output="screen",
-            respawn=truth(given["respawn"]),
-            respawn_delay=1.0,
-        )
-    ]
+    return Node(
+        package="ecmnet_ros",
+        executable="ecmnet_node",
+        name=given["name"],
+        namespace=given["namespace"],
+        parameters=parameters,
+        remappings=[("image", given["camera"])],
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+        output="screen",
+        respawn=truth(given["respawn"]),
+        respawn_delay=1.0,
+    )
 
 
 def truth(text: str) -> bool:

@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::image::ImageView;
 use crate::labels::{Confidence, LabelMask};
 
-/// Bytes that are staged at a time: while the device fetches one piece, the CPU stages the next.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are staged at a time: while the device fetches one piece, the CPU stages the next. Half of
+/// what is left within these bounds, since each piece costs a call, and the last is waited for.
+const PIECE_BYTES: [usize; 2] = [128 << 10, 512 << 10];
 
 /// Memory for the frames of one layout, on the device and pinned on the host.
 pub(crate) struct FrameBuffers {
@@ -42,11 +43,13 @@ impl FrameBuffers {
         let image = image.used();
         self.bytes.check_len("the image", image.len())?;
         let mut sent = 0;
-        for piece in image.chunks(PIECE_BYTES) {
-            let place = sent..sent + piece.len();
-            self.staging.as_mut_slice()[place.clone()].copy_from_slice(piece);
+        while sent < image.len() {
+            let left = image.len() - sent;
+            let piece = (left / 2).clamp(PIECE_BYTES[0], PIECE_BYTES[1]).min(left);
+            let place = sent..sent + piece;
+            self.staging.as_mut_slice()[place.clone()].copy_from_slice(&image[place.clone()]);
             self.bytes.copy_range_from(&self.staging, place, stream)?;
-            sent += piece.len();
+            sent += piece;
         }
         Ok(())
     }

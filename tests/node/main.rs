@@ -2,6 +2,8 @@
 
 mod bad_frames;
 mod diagnostics;
+#[cfg(feature = "inject-faults")]
+mod faults;
 mod graph;
 mod images;
 mod layouts;

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+#[cfg(feature = "cuda")]
+use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -25,9 +27,11 @@ const WARM_UP_FRAMES: usize = 3;
 const GPU_WARM_UP_FRAMES: usize = 200;
 
 /// Frames that the GPU does at a camera's pace, with its clocks going down in between.
+#[cfg(feature = "cuda")]
 const PACED_FRAMES: u32 = 300;
 
 /// A camera's period.
+#[cfg(feature = "cuda")]
 const PACE: Duration = Duration::from_nanos(33_333_333);
 
 /// Most pixels of an image file.

@@ -70,13 +70,15 @@ test-cuda: ## the GPU's tests: each kernel, the whole engine, faults; they fail 
 	@scripts/setup_ros
 	@scripts/setup_cuda
 	$(WITH_ROS) cargo test --features cuda --no-fail-fast --lib engine::
-	$(WITH_ROS) cargo test --features cuda --no-fail-fast --test 'cuda_*'
+	$(WITH_ROS) cargo test --features cuda,inject-faults --no-fail-fast --test 'cuda_*'
+	ECMNET_FAULT_DEVICE=cuda $(WITH_ROS) cargo test --features cuda,inject-faults --test node faults
 
 check-cuda: tools ## with no GPU: kernels for every architecture, clippy, programs that start without CUDA
 	@scripts/setup_cuda
 	$(WITH_ROS) cargo clippy --all-targets --features cuda -- -D warnings
 	$(WITH_ROS) cargo build --bins --features cuda
 	$(WITH_ROS) python -m pytest -v tests/test_no_gpu.py
+	$(WITH_ROS) cargo test --features cuda,inject-faults --test node faults
 
 bench-cuda: setup-cuda ## the engine beside PyTorch's best mode, into out/bench/: PYTHON=, SIZES=HxW,.. or all
 	test -n "$(ECMNET_DATA)" || $(WITH_ROS) cargo run --release --example world_frames -- \

@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="512x1024", help="HxW, comma between, or all")
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--paced-frames", type=int, default=300)
-    parser.add_argument("--patience-s", type=float, default=420.0, help="for compiling a size")
+    parser.add_argument("--patience-s", type=float, default=900.0, help="for compiling a size")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--only", default="", help="only modes with this in their name")
     parser.add_argument("--json", type=Path, default=Path("out/bench/cuda.json"))

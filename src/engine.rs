@@ -23,6 +23,7 @@ pub(crate) mod ffm;
 pub(crate) mod frame;
 pub(crate) mod head;
 pub(crate) mod line;
+#[cfg(test)]
 pub(crate) mod map;
 pub(crate) mod msau;
 pub(crate) mod network;
@@ -163,6 +164,13 @@ impl Engine {
         Ok(end.milliseconds_since(&start)?)
     }
 
+    /// Puts a kernel among the device's work that fails: every call from its end on errs.
+    #[cfg(feature = "inject-faults")]
+    pub(crate) fn trap(&self) -> Result<()> {
+        self.gpu.bind()?;
+        Ok(fault::trap(&self.gpu)?)
+    }
+
     /// Returns the GPU's name.
     pub fn device_name(&self) -> &str {
         self.gpu.name()
@@ -271,7 +279,7 @@ mod tests {
                 alone.push(start.elapsed().as_secs_f64() * 1e6);
             }
             alone.sort_by(f64::total_cmp);
-            println!(
+            eprintln!(
                 "plan {plan} {size:?}: graph {graph:.1} us by events, {:.1} by wall; host to host {:.1} us; {} MiB",
                 alone[150],
                 whole[100],

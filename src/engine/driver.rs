@@ -48,7 +48,6 @@ struct Device {
     side_streams: [sys::CUstream; SIDE_STREAMS],
     modules: BTreeMap<&'static str, sys::CUmodule>,
     name: String,
-    compute_capability: [u32; 2],
     multiprocessors: u32,
     shared_memory_bytes: u32,
     has_clusters: bool,
@@ -87,7 +86,6 @@ impl Gpu {
             side_streams: [std::ptr::null_mut(); SIDE_STREAMS],
             modules: BTreeMap::new(),
             name: device_name(device)?,
-            compute_capability,
             multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_memory_bytes: limits.shared_memory_bytes.map_or(optin, |l| l.min(optin)),
             has_clusters: clusters && !limits.no_cluster,
@@ -129,9 +127,12 @@ impl Gpu {
             name: name.to_owned(),
         };
         let module = *self.0.modules.get(file).ok_or_else(missing)?;
-        let name = CString::new(name).map_err(|_| missing())?;
+        let name = CString::new(name).map_err(|_nul| missing())?;
         Kernel::new(module, &name, self.0.shared_memory_bytes).map_err(|error| match error {
-            CudaError::Call { code, .. } if code == CUresult::CUDA_ERROR_NOT_FOUND => missing(),
+            CudaError::Call {
+                code: CUresult::CUDA_ERROR_NOT_FOUND,
+                ..
+            } => missing(),
             error => error,
         })
     }
@@ -154,11 +155,6 @@ impl Gpu {
         &self.0.name
     }
 
-    /// Returns the device's compute capability, `[major, minor]`.
-    pub(crate) fn compute_capability(&self) -> [u32; 2] {
-        self.0.compute_capability
-    }
-
     /// Returns the number of multiprocessors.
     pub(crate) fn multiprocessors(&self) -> u32 {
         self.0.multiprocessors
@@ -175,6 +171,7 @@ impl Gpu {
     }
 
     /// Returns the device's free and total memory in bytes.
+    #[cfg(test)]
     pub(crate) fn memory_bytes(&self) -> Result<[usize; 2], CudaError> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: both outlive the call.
@@ -250,8 +247,6 @@ fn device_at(index: usize) -> Result<sys::CUdevice, CudaError> {
 }
 
 fn load_driver() -> Result<(), CudaError> {
-    // With Candle's CUDA device the driver is linked, and is there once the program has started.
-    #[cfg(not(feature = "candle-cuda"))]
     // SAFETY: opening the driver's library runs its initialisers, which is what it is for.
     if !unsafe { sys::is_culib_present() } {
         return Err(CudaError::NoDriver);

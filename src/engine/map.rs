@@ -1,4 +1,4 @@
-//! The layout of maps between kernels: f16, channel-blocked `[c/8, h, w, 8]`, batch 1.
+//! The layout of maps between kernels, f16, channel-blocked `[c/8, h, w, 8]`, batch 1, for their tests.
 
 use half::f16;
 

@@ -44,6 +44,7 @@ struct DecoderStage {
 }
 
 /// One map of the network, for [`GpuNetwork::launch`]'s observer.
+#[cfg_attr(not(test), allow(dead_code, reason = "only the tests look"))]
 pub(crate) struct Observed<'a> {
     /// The reference network's name of it.
     pub(crate) name: &'a str,
@@ -389,7 +390,7 @@ mod tests {
                 .to_vec1()?;
             let want: Vec<f32> = find(observed.name)?.flatten_all()?.to_vec1()?;
             let off = difference(&got, &want);
-            println!("{size:?} {}: {off:.1e}", observed.name);
+            eprintln!("{size:?} {}: {off:.1e}", observed.name);
             if off.is_nan() || off > worst.0 {
                 worst = (off, observed.name.to_owned());
             }

@@ -140,18 +140,6 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Lets the kernel run in clusters of more than 8 blocks.
-    pub(crate) fn allow_large_clusters(&self) -> Result<(), CudaError> {
-        // SAFETY: the function is of a loaded module.
-        check("cuFuncSetAttribute", unsafe {
-            sys::cuFuncSetAttribute(
-                self.function,
-                F::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED,
-                1,
-            )
-        })
-    }
-
     /// Returns how many blocks of this launch fit on one multiprocessor together.
     pub(crate) fn resident_blocks(&self, launch: &Launch) -> Result<u32, CudaError> {
         let mut blocks = 0;

@@ -61,6 +61,7 @@ impl<T: Element> Buffer<T> {
     }
 
     /// Returns the elements once all work on the engine's stream is done.
+    #[cfg(test)]
     pub(crate) fn to_vec(&self) -> Result<Vec<T>, CudaError> {
         self.gpu.stream().synchronise()?;
         let mut values = vec![T::default(); self.len];
@@ -76,6 +77,7 @@ impl<T: Element> Buffer<T> {
     }
 
     /// Sets every byte, in the order of `stream`.
+    #[cfg(test)]
     pub(crate) fn fill_bytes(&self, byte: u8, stream: &Stream) -> Result<(), CudaError> {
         // SAFETY: the buffer has that many bytes.
         check("cuMemsetD8Async", unsafe {
@@ -89,6 +91,7 @@ impl<T: Element> Buffer<T> {
     }
 
     /// Copies `host`'s first `len` elements here, in the order of `stream`.
+    #[cfg(test)]
     pub(crate) fn copy_from(
         &self,
         host: &PinnedBuffer<T>,
@@ -152,6 +155,8 @@ impl<T: Element> Buffer<T> {
         Ok(())
     }
 
+    /// Returns the number of elements.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -1,9 +1,11 @@
-"""A bag that `ecmnet world` wrote, read back with rosbags."""
+"""A bag that `ecmnet world` wrote, read back with rosbags and with mcap."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
 from rosbags.interfaces import QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
@@ -45,6 +47,25 @@ def test_types_hash_as_jazzy_does_and_latched_topics_say_so(drive: Path) -> None
             assert qos.reliability == QosReliability.RELIABLE
             latched = connection.topic == "/tf_static"
             assert (qos.durability == QosDurability.TRANSIENT_LOCAL) == latched
+
+
+def test_mcap_decodes_every_message_by_the_schemas_in_the_file(drive: Path) -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    counts: dict[str, int] = {}
+    (file,) = drive.glob("*.mcap")
+    with file.open("rb") as stream, Reader(drive) as reader:
+        theirs = make_reader(stream, decoder_factories=[DecoderFactory()], validate_crcs=True)
+        pairs = zip(theirs.iter_decoded_messages(), reader.messages(), strict=True)
+        for (schema, channel, _, message), (connection, _, raw) in pairs:
+            assert (channel.topic, schema.name) == (connection.topic, connection.msgtype)
+            counts[channel.topic] = counts.get(channel.topic, 0) + 1
+            if schema.name == "sensor_msgs/msg/Image":
+                image = store.deserialize_cdr(raw, connection.msgtype)
+                assert (message.width, message.height, message.encoding) == (96, 72, image.encoding)
+                assert message.header.stamp.nanosec == image.header.stamp.nanosec
+                assert bytes(message.data) == image.data.tobytes()
+    assert counts["/camera/image_raw"] == FRAMES
+    assert counts["/tf_static"] == 1
 
 
 def test_labels_are_class_ids_with_the_stamps_of_their_images(drive: Path) -> None:

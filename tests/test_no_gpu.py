@@ -5,7 +5,6 @@ there is a GPU after all, it is hidden from them.
 """
 
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,8 +87,13 @@ def auto_node() -> Iterator[subprocess.Popen[str]]:
         try:
             yield node
         finally:
-            node.send_signal(signal.SIGINT)
-            node.wait(timeout=10)
+            # Not SIGINT: what a shell starts in the background ignores it until the node is ready.
+            node.terminate()
+            try:
+                node.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                raise
 
 
 def node_arguments(device: str) -> list[str]:

@@ -12,9 +12,11 @@
 // Limits: 16 blocks of EDAB; bands of ceil(H / 8) rows whose maps fit in shared memory.
 // Hopper and later.
 
+#include "edab_weights.cuh"
 #include "half8.cuh"
 #include "launch.cuh"
 #include "mma.cuh"
+#include "strip.cuh"
 
 struct EdabCluster {
     const __half* x;
@@ -28,12 +30,8 @@ struct EdabCluster {
 
 constexpr int BLOCKS = 8;
 constexpr int THREADS = 512, WARPS = THREADS / 32;
-constexpr int FRAGMENT = 256;
-// Of one block of the stage: as `Weights<16>` of kernels/edab_dense.cu.
-constexpr int REDUCE = 0, UP1 = REDUCE + FRAGMENT, UP2 = UP1 + 2 * FRAGMENT, BIAS = UP2 + 2 * FRAGMENT;
-constexpr int SLOPE = BIAS + 64, PRE = SLOPE + 32, ENTER = PRE + 96;
-constexpr int EXPAND = 0, ROW_GATE = EXPAND + 2 * FRAGMENT, COLUMN_GATE = ROW_GATE + FRAGMENT;
-constexpr int CA_TAPS = COLUMN_GATE + FRAGMENT, MID = CA_TAPS + 16, ACT = MID + 48, LEAVE = ACT + 96;
+using Weights = EdabWeights<16>;
+constexpr int ENTER = Weights::enter_bytes, LEAVE = Weights::leave_bytes;
 constexpr int TAPS = 640;
 constexpr int STEP = ENTER + LEAVE + TAPS;
 
@@ -73,15 +71,8 @@ __device__ __forceinline__ void store_half2(unsigned at, __half2 v) {
     asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(at), "r"(*reinterpret_cast<unsigned*>(&v)) : "memory");
 }
 
-// prelu(w . (a, b, c) + bias) of two channels; `taps` f32 [5, 8] from their first one on: three taps, bias,
-// slope.
 __device__ __forceinline__ float2 strip(const float* taps, __half2 a, __half2 b, __half2 c) {
-    float2 w[5], af = __half22float2(a), bf = __half22float2(b), cf = __half22float2(c);
-#pragma unroll
-    for (int i = 0; i < 5; i++) w[i] = *reinterpret_cast<const float2*>(taps + 8 * i);
-    float x = fmaf(w[2].x, cf.x, fmaf(w[1].x, bf.x, fmaf(w[0].x, af.x, w[3].x)));
-    float y = fmaf(w[2].y, cf.y, fmaf(w[1].y, bf.y, fmaf(w[0].y, af.y, w[3].y)));
-    return make_float2(prelu(x, w[4].x), prelu(y, w[4].y));
+    return apply(load_strip(taps), a, b, c);
 }
 
 __device__ __forceinline__ __half2 half2_from(float2 v) { return __floats2half2_rn(v.x, v.y); }
@@ -151,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
         const bool joins = step > 0, begins = step < p.count;
         const unsigned char* enter = weights + step * STEP;
         const unsigned char* leave = weights + (step - 1) * STEP + ENTER;
-        const unsigned char* after = begins ? enter + PRE : leave + ACT;
+        const unsigned char* after = begins ? enter + Weights::pre : leave + Weights::act;
         // x' = x + expand(m), what follows it, and r = reduce of that
         for (int tile = warp; tile < tiles; tile += WARPS) {
             FragmentA m;
@@ -160,7 +151,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
 #pragma unroll
             for (int n = 0; n < 2; n++) {
                 float d[4] = {};
-                if (joins) mma(d, m, reinterpret_cast<const uint2*>(leave + EXPAND)[n * 32 + lane]);
+                if (joins) mma(d, m, reinterpret_cast<const uint2*>(leave + Weights::expand)[n * 32 + lane]);
                 int c = n * 8 + lane % 4 * 2;
                 __half2 scale = half2_at(after, c), shift = half2_at(after, 16 + c), slope = half2_at(after, 32 + c);
 #pragma unroll
@@ -184,7 +175,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
             }
             if (begins) {
                 float d[4] = {};
-                mma(d, next, reinterpret_cast<const uint2*>(enter + REDUCE)[lane]);
+                mma(d, next, reinterpret_cast<const uint2*>(enter + Weights::reduce)[lane]);
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     int pixel = tile * 16 + lane / 4 + 8 * i;
@@ -206,8 +197,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
         cluster_barrier();
         // u1, then u. A step of 16 holds two taps; the fourth meets zero weights.
         auto strip_product = [&](const unsigned char* fragments, int offset, auto a_at, auto store) {
-            float2 bias = *reinterpret_cast<const float2*>(enter + BIAS + offset * 4 + lane % 4 * 8);
-            __half2 slope = half2_at(enter + SLOPE + offset * 2, lane % 4 * 2);
+            float2 bias = *reinterpret_cast<const float2*>(enter + Weights::bias + offset * 4 + lane % 4 * 8);
+            __half2 slope = half2_at(enter + Weights::slope + offset * 2, lane % 4 * 2);
             uint2 b0 = reinterpret_cast<const uint2*>(fragments)[lane];
             uint2 b1 = reinterpret_cast<const uint2*>(fragments)[32 + lane];
             for (int tile = warp; tile < tiles; tile += WARPS) {
@@ -223,11 +214,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
             }
         };
         strip_product(
-            enter + UP1, 0, [&](int pixel, int tap) { return rs + pixel + tap * W; },
+            enter + Weights::up1, 0, [&](int pixel, int tap) { return rs + pixel + tap * W; },
             [&](int pixel, __half2 value) { us[pixel / W * (W + 2) + pixel % W + 1].v[lane % 4] = value; });
         __syncthreads();
         strip_product(
-            enter + UP2, 8, [&](int pixel, int tap) { return us + pixel / W * (W + 2) + pixel % W + tap; },
+            enter + Weights::up2, 8, [&](int pixel, int tap) { return us + pixel / W * (W + 2) + pixel % W + tap; },
             [&](int pixel, __half2 value) { u[pixel].v[lane % 4] = value; });
         cluster_barrier();
         // Both branches' vertical taps, rows from wherever they lie
@@ -314,14 +305,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
         }
         __syncthreads();
         if (tid < 8) {
-            const float* tap = reinterpret_cast<const float*>(ending + CA_TAPS);
+            const float* tap = reinterpret_cast<const float*>(ending + Weights::taps);
             const float* mean = local_means;
             float before = tid > 0 ? mean[tid - 1] : 0.f, behind = tid < 7 ? mean[tid + 1] : 0.f;
             gains[tid] = __float2half_rn(sigmoid(tap[0] * before + tap[1] * mean[tid] + tap[2] * behind));
         }
         for (int tile = warp; tile < (band_lines + lines) / 16; tile += WARPS) {
             bool is_row = tile < band_lines / 16;
-            uint2 b = reinterpret_cast<const uint2*>(ending + (is_row ? ROW_GATE : COLUMN_GATE))[lane];
+            uint2 b = reinterpret_cast<const uint2*>(ending + (is_row ? Weights::row_gate : Weights::column_gate))[lane];
             float d[4] = {};
             mma(d, load_a(means + (tile * 16 + lane % 16) * 16 + lane / 16 * 8), b);
             __half* to = gates + (tile * 16 + lane / 4) * 8 + lane % 4 * 2;
@@ -331,7 +322,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
         __syncthreads();
         // m
         const __half2 gain = half2_at(reinterpret_cast<const unsigned char*>(gains), pair * 2);
-        const unsigned char* mid = ending + MID;
+        const unsigned char* mid = ending + Weights::mid;
         __half2 scale = half2_at(mid, pair * 2), shift = half2_at(mid, 8 + pair * 2), slope = half2_at(mid, 16 + pair * 2);
         for (int i = tid / 4; i < pixels; i += THREADS / 4) {
             __half2 a = reinterpret_cast<const __half2*>(gates + i / W * 8)[pair];

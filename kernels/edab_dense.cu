@@ -18,6 +18,7 @@
 // STAGED keeps the weights in shared memory, fetched before the wait for the kernel before; without it
 // they are read through the caches, for cards with less of it. Limits: H, W >= 1, C of 16, 64, 128.
 
+#include "edab_weights.cuh"
 #include "half8.cuh"
 #include "launch.cuh"
 #include "mma.cuh"
@@ -40,33 +41,6 @@ struct EdabDense {
 
 enum Place { FIRST, MIDDLE, LAST };
 
-constexpr int FRAGMENT = 256;  // bytes of one packed 16x8 operand
-
-__host__ __device__ constexpr int up_to(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-// How the weights of a block lie in memory; src/engine/edab.rs packs them.
-template <int C>
-struct Weights {
-    static constexpr int h = C / 2;
-    static constexpr int k_h = up_to(h, 16) / 16, k_strip = up_to(3 * h, 16) / 16;
-    // Of the block that ends.
-    static constexpr int expand = 0;
-    static constexpr int row_gate = expand + k_h * (C / 8) * FRAGMENT;
-    static constexpr int column_gate = row_gate + k_h * (h / 8) * FRAGMENT;
-    static constexpr int taps = column_gate + k_h * (h / 8) * FRAGMENT;  // CA's three f32, and one unused
-    static constexpr int mid = taps + 16;                                // f16 scale, shift, slope [h]
-    static constexpr int act = mid + 3 * h * 2;                          // f16 scale, shift, slope [C]
-    static constexpr int leave_bytes = up_to(act + 3 * C * 2, 16);
-    // Of the block that begins.
-    static constexpr int reduce = 0;
-    static constexpr int up1 = reduce + (C / 16) * (h / 8) * FRAGMENT;
-    static constexpr int up2 = up1 + k_strip * (h / 8) * FRAGMENT;
-    static constexpr int bias = up2 + k_strip * (h / 8) * FRAGMENT;  // f32 of up1, of up2 [h]
-    static constexpr int slope = bias + 2 * h * 4;                   // f16 of up1, of up2 [h]
-    static constexpr int pre = slope + 2 * h * 2;                    // f16 scale, shift, slope [C]
-    static constexpr int enter_bytes = up_to(pre + 3 * C * 2, 16);
-};
-
 // How a tile lies in shared memory. Rows of channels are padded by 8 halfs against bank conflicts.
 template <int C, int TH, int TW, int PLACE, bool STAGED>
 struct Tile {
@@ -79,8 +53,8 @@ struct Tile {
     static constexpr bool joins = PLACE != FIRST, begins = PLACE != LAST;
 
     static constexpr int leave = 0;
-    static constexpr int enter = leave + (STAGED && joins ? Weights<C>::leave_bytes : 0);
-    static constexpr int x = enter + (STAGED && begins ? Weights<C>::enter_bytes : 0);
+    static constexpr int enter = leave + (STAGED && joins ? EdabWeights<C>::leave_bytes : 0);
+    static constexpr int x = enter + (STAGED && begins ? EdabWeights<C>::enter_bytes : 0);
     // m, then r in its place; u1 is what lies between up1 and up2.
     static constexpr int m = x + padded * wide * 2;
     static constexpr int u1 = m + padded * narrow * 2;
@@ -196,7 +170,7 @@ __device__ __forceinline__ Half8 activated(const Half8& x, const __half* act, in
 template <int C, int TH, int TW, int PLACE, int WARPS, bool STAGED>
 __device__ __forceinline__ void edab_dense(const EdabDense& p) {
     using T = Tile<C, TH, TW, PLACE, STAGED>;
-    using W = Weights<C>;
+    using W = EdabWeights<C>;
     constexpr int THREADS = WARPS * 32;
     constexpr int h = C / 2, H8 = h / 8, C8 = C / 8;
     // Each thread has one pixel, and a share of its channels.

@@ -15,6 +15,7 @@
 
 #include "half8.cuh"
 #include "launch.cuh"
+#include "strip.cuh"
 
 struct EdabDepthwise {
     const __half* u;
@@ -32,27 +33,6 @@ constexpr int THREADS = 512;
 constexpr int WARPS = THREADS / 32;
 constexpr int COLUMNS = THREADS / 4;  // of one step over a row
 constexpr int MAX_TILE_H = 8;
-
-// One strip of three taps for two channels.
-struct Strip {
-    float2 tap[3], bias, slope;
-};
-
-__device__ __forceinline__ Strip load_strip(const float* taps) {
-    Strip s;
-#pragma unroll
-    for (int i = 0; i < 3; i++) s.tap[i] = *reinterpret_cast<const float2*>(taps + i * 8);
-    s.bias = *reinterpret_cast<const float2*>(taps + 24);
-    s.slope = *reinterpret_cast<const float2*>(taps + 32);
-    return s;
-}
-
-__device__ __forceinline__ float2 apply(const Strip& s, __half2 a, __half2 b, __half2 c) {
-    float2 af = __half22float2(a), bf = __half22float2(b), cf = __half22float2(c);
-    float x = fmaf(s.tap[2].x, cf.x, fmaf(s.tap[1].x, bf.x, fmaf(s.tap[0].x, af.x, s.bias.x)));
-    float y = fmaf(s.tap[2].y, cf.y, fmaf(s.tap[1].y, bf.y, fmaf(s.tap[0].y, af.y, s.bias.y)));
-    return make_float2(prelu(x, s.slope.x), prelu(y, s.slope.y));
-}
 
 __device__ __forceinline__ float2 operator+(float2 a, float2 b) { return make_float2(a.x + b.x, a.y + b.y); }
 

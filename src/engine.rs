@@ -221,7 +221,8 @@ impl Engine {
         let graph = Graph::record(gpu, |stream| {
             let (input, mask) = (&maps.input, &frame.mask);
             (self.preprocess).launch(stream, &preprocess, &frame.bytes, input, &mask.device)?;
-            self.network.launch(stream, &maps, |_| Ok(()))?;
+            self.network
+                .launch(stream, &maps, |_| Ok::<_, CudaError>(()))?;
             self.head
                 .launch(stream, &head, maps.features(), mask, with_confidence)?;
             Ok::<_, Error>(())

@@ -6,6 +6,7 @@
 use half::f16;
 
 use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, Stream};
+use super::extent::{grid_of_tiles, kernel_size};
 use crate::error::Result;
 use crate::network::layers::{ChannelOrder, Layers};
 use crate::ops::ChannelActivation;
@@ -25,6 +26,9 @@ fn dense_tile(channels: usize) -> [usize; 2] {
 
 /// Threads of a dense kernel's block.
 const DENSE_THREADS: u32 = 256;
+
+/// Threads of the depthwise kernel's.
+const DEPTHWISE_THREADS: u32 = 512;
 
 /// Where a dense kernel stands in its stage.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -241,15 +245,16 @@ impl EdabStage {
     /// `after_block(i, map)` is called when block i's kernels are on the stream, with the map that holds
     /// its output; not for the last block, whose activation is already applied, nor where the whole
     /// stage is one launch.
-    pub(crate) fn launch(
+    pub(crate) fn launch<E: From<CudaError>>(
         &self,
         stream: &Stream,
         input: &Buffer<f16>,
         output: &Buffer<f16>,
         [height, width]: [usize; 2],
         scratch: &EdabScratch,
-        mut after_block: impl FnMut(usize, &Buffer<f16>) -> Result<()>,
-    ) -> Result<()> {
+        mut after_block: impl FnMut(usize, &Buffer<f16>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let size = kernel_size("an EDAB stage's map", [height, width])?;
         let (h, area) = (self.channels / 2, height * width);
         input.check_len("an EDAB stage's input", self.channels * area)?;
         output.check_len("an EDAB stage's output", self.channels * area)?;
@@ -258,14 +263,14 @@ impl EdabStage {
         {
             let mut dilations = [1; MAX_CLUSTER_STAGE];
             for (dilation, block) in dilations.iter_mut().zip(&self.blocks) {
-                *dilation = signed(block.dilation)?;
+                *dilation = block.dilation as i32;
             }
             let parameters = ClusterParameters {
                 x: input.address(),
                 weights: cluster.weights.address(),
                 out: output.address(),
-                size: [signed(height)?, signed(width)?],
-                count: signed(self.blocks.len())?,
+                size,
+                count: self.blocks.len() as i32,
                 dilations,
             };
             let launch = Launch {
@@ -273,7 +278,7 @@ impl EdabStage {
                 ..Launch::new(
                     [CLUSTER_BLOCKS as u32, 1, 1],
                     CLUSTER_THREADS,
-                    number(shared_bytes)?,
+                    shared_bytes as u32,
                 )
             };
             // SAFETY: the parameters are the kernel's struct, and its buffers were checked above.
@@ -287,13 +292,7 @@ impl EdabStage {
         for map in [u0, u1, &scratch.l, &scratch.g] {
             map.check_len("an EDAB stage's trunk and branches", h * area)?;
         }
-        let [tile_h, tile_w] = dense_tile(self.channels);
-        let grid = [
-            number(width.div_ceil(tile_w))?,
-            number(height.div_ceil(tile_h))?,
-            1,
-        ];
-        let size = [signed(height)?, signed(width)?];
+        let grid = grid_of_tiles([height, width], dense_tile(self.channels));
         let mut parameters = DenseParameters {
             x: input.address(),
             u: 0,
@@ -326,8 +325,7 @@ impl EdabStage {
             }
             let tiles = self.depthwise_tiles([height, width], block.dilation)?;
             let [tiles_y, tiles_x] = tiles.tiles;
-            let row_parts = tiles_x;
-            let (rows, columns) = (row_parts * height * h, tiles_y * width * h);
+            let (rows, columns) = (tiles_x * height * h, tiles_y * width * h);
             scratch
                 .row_means
                 .check_len("an EDAB stage's row means", rows)?;
@@ -345,21 +343,22 @@ impl EdabStage {
                 column_means: scratch.column_means.address(),
                 local_sums: scratch.local_sums.address(),
                 size,
-                dilation: signed(block.dilation)?,
-                tile: [signed(tiles.tile[0])?, signed(tiles.tile[1])?],
+                dilation: block.dilation as i32,
+                tile: tiles.tile.map(|side| side as i32),
             };
-            let grid = [number(tiles_y)?, number(tiles_x)?, number(h / 8)?];
-            let launch = Launch::new(grid, 512, number(tiles.shared_bytes)?);
+            let grid = [tiles_y, tiles_x, h / 8].map(|blocks| blocks as u32);
+            let launch = Launch::new(grid, DEPTHWISE_THREADS, tiles.shared_bytes as u32);
             // SAFETY: the parameters are the kernel's struct, and its buffers were checked above.
             unsafe { self.depthwise.launch(stream, &launch, &depthwise)? };
             parameters.leave = block.leave.address();
-            parameters.row_parts = signed(row_parts)?;
-            parameters.column_parts = signed(tiles_y)?;
-            parameters.local_parts = signed(tiles_y * tiles_x)?;
+            parameters.row_parts = tiles_x as i32;
+            parameters.column_parts = tiles_y as i32;
+            parameters.local_parts = (tiles_y * tiles_x) as i32;
         }
         parameters.u = parameters.u_out;
         parameters.x_out = output.address();
-        self.dense_launch(stream, Place::Last, grid, &parameters)
+        self.dense_launch(stream, Place::Last, grid, &parameters)?;
+        Ok(())
     }
 
     /// Returns the shared memory of a block of the cluster, where a map of this size is one's.
@@ -382,17 +381,16 @@ impl EdabStage {
         place: Place,
         grid: [u32; 3],
         parameters: &DenseParameters,
-    ) -> Result<()> {
+    ) -> Result<(), CudaError> {
         let dense = &self.dense[place as usize];
         let launch = Launch::new(grid, DENSE_THREADS, dense.shared_bytes);
         // SAFETY: the parameters are the kernel's struct; `launch` checked the buffers, and the
         // weights were packed for this kernel.
-        unsafe { dense.kernel.launch(stream, &launch, parameters)? };
-        Ok(())
+        unsafe { dense.kernel.launch(stream, &launch, parameters) }
     }
 
     /// Divides a map into tiles that fit in shared memory: tall ones, since the dense kernel adds up
-    /// the sums of all tiles above each other, but so many that the multiprocessors have work.
+    /// the means of all tiles above each other.
     fn depthwise_tiles(
         &self,
         [height, width]: [usize; 2],
@@ -406,11 +404,8 @@ impl EdabStage {
         };
         let tile_w = width.min(widest);
         let bytes = |tile_h: usize| 2 * tile_h * width.min(tile_w + 2 * dilation) * 16;
-        let mut tile_h = if height <= 32 {
-            tallest.min(4)
-        } else {
-            tallest
-        };
+        // Low maps have too few rows for tall tiles.
+        let mut tile_h = if height <= 32 { 4 } else { tallest };
         while tile_h > 1 && bytes(tile_h) > limit {
             tile_h /= 2;
         }
@@ -431,14 +426,15 @@ impl EdabStage {
 
 impl DenseKernel {
     fn new(gpu: &Gpu, channels: usize, place: Place) -> Result<Self, CudaError> {
-        let [staged, lean] = [true, false].map(|is_staged| dense_bytes(channels, place, is_staged));
-        let is_staged = staged <= gpu.shared_memory_bytes() as usize;
+        let bytes = |is_staged| dense_bytes(channels, place, is_staged);
+        let is_staged = bytes(true) <= gpu.shared_memory_bytes() as usize;
+        let shared_bytes = bytes(is_staged) as u32;
         let place = ["first", "middle", "last"][place as usize];
         let suffix = if is_staged { "" } else { "_lean" };
         let name = format!("edab_dense_{place}_{channels}{suffix}");
         Ok(Self {
             kernel: gpu.kernel("edab_dense", &name)?,
-            shared_bytes: number(if is_staged { staged } else { lean })?,
+            shared_bytes,
         })
     }
 }
@@ -466,21 +462,4 @@ fn dense_bytes(channels: usize, place: Place, is_staged: bool) -> usize {
         bytes += if begins { enter_bytes(channels) } else { 0 };
     }
     bytes
-}
-
-/// Returns a count as the driver takes it.
-fn number(count: usize) -> Result<u32, CudaError> {
-    u32::try_from(count).map_err(|_too_large| CudaError::Limit {
-        what: "a launch's size",
-        limit: u32::MAX as usize,
-        got: count,
-    })
-}
-
-fn signed(count: usize) -> Result<i32, CudaError> {
-    i32::try_from(count).map_err(|_too_large| CudaError::Limit {
-        what: "a map's side",
-        limit: i32::MAX as usize,
-        got: count,
-    })
 }

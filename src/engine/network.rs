@@ -111,12 +111,12 @@ impl GpuNetwork {
     ///
     /// `observe` gets each map once its kernels are on the stream; those of the skips' branches once
     /// the stream waits for them.
-    pub(crate) fn launch(
+    pub(crate) fn launch<E: From<CudaError>>(
         &self,
         stream: &Stream,
         maps: &GpuMaps,
-        mut observe: impl FnMut(&Observed<'_>) -> Result<()>,
-    ) -> Result<()> {
+        mut observe: impl FnMut(&Observed<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let natural = ChannelOrder::natural(SKIP_WIDTH);
         let MapSizes {
             network,
@@ -141,7 +141,9 @@ impl GpuNetwork {
                 size,
             })?;
             let (blocks, scratch) = (&stage.blocks, &maps.edab);
-            blocks.launch(stream, &map.down, &map.out, size, scratch, |_, _| Ok(()))?;
+            blocks.launch(stream, &map.down, &map.out, size, scratch, |_, _| {
+                Ok::<_, CudaError>(())
+            })?;
             observe(&Observed {
                 name: ["act1", "act2", "act3"][i],
                 map: &map.out,
@@ -193,7 +195,9 @@ impl GpuNetwork {
         for (i, stage) in self.decoder.iter().enumerate() {
             let size = stages[2 - i];
             let (blocks, out) = (&stage.blocks, &maps.decoder[i].blocks);
-            blocks.launch(stream, map, out, size, &maps.edab, |_, _| Ok(()))?;
+            blocks.launch(stream, map, out, size, &maps.edab, |_, _| {
+                Ok::<_, CudaError>(())
+            })?;
             observe(&Observed {
                 name: ["dec1.2", "dec2.2", "dec3.2"][i],
                 map: out,
@@ -337,9 +341,8 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::engine::against_cpu::difference;
+    use crate::engine::against_cpu::{difference, tensor_from_map};
     use crate::engine::driver::GpuLimits;
-    use crate::engine::map::planes_from_blocked;
     use crate::network::ECMNet;
     use crate::network::trace::in_natural_order;
     use crate::seeded::{image_bytes, seeded_weights};
@@ -364,13 +367,13 @@ mod tests {
             .collect();
         let image = Tensor::from_vec(planes, (1, 3, size[0], size[1]), &Device::Cpu)?;
         let traced = ECMNet::new(weights, &Device::Cpu)?.forward_traced(&image)?;
-        let find = |name: &str| -> crate::error::Result<Tensor> {
+        let find = |name: &str| -> anyhow::Result<Tensor> {
             let mut parts = name.split(" + ").map(|name| {
                 let found = traced.iter().find(|(traced, _)| traced == name);
-                found.map(|(_, tensor)| tensor.clone())
+                Ok(found.context("a traced name")?.1.clone())
             });
-            let first = parts.next().flatten().expect("a traced name");
-            parts.try_fold(first, |sum, part| Ok((sum + part.expect("a traced name"))?))
+            let first = parts.next().context("a name")??;
+            parts.try_fold(first, |sum, part: anyhow::Result<_>| Ok((sum + part?)?))
         };
         let stream = gpu.stream();
         let staged = Buffer::from_slice(&gpu, &input)?;
@@ -381,13 +384,9 @@ mod tests {
         let mut seen = 0;
         let mut worst = (0.0, String::new());
         network.launch(&stream, &maps, |observed| {
-            let [h, w] = observed.size;
-            let channels = observed.order.len();
-            let got = planes_from_blocked(&observed.map.to_vec()?, h * w);
-            let got = Tensor::from_vec(got, (1, channels, h, w), &Device::Cpu)?;
-            let got: Vec<f32> = in_natural_order(&got, observed.order)?
-                .flatten_all()?
-                .to_vec1()?;
+            let got = tensor_from_map(observed.map, observed.size)?;
+            let got = in_natural_order(&got, observed.order)?;
+            let got: Vec<f32> = got.flatten_all()?.to_vec1()?;
             let want: Vec<f32> = find(observed.name)?.flatten_all()?.to_vec1()?;
             let off = difference(&got, &want);
             eprintln!("{size:?} {}: {off:.1e}", observed.name);
@@ -395,7 +394,7 @@ mod tests {
                 worst = (off, observed.name.to_owned());
             }
             seen += 1;
-            Ok(())
+            anyhow::Ok(())
         })?;
         ensure!(seen == 18, "{seen} maps were compared");
         ensure!(worst.0 < TOLERANCE, "{size:?} {}: {}", worst.1, worst.0);

@@ -155,12 +155,6 @@ impl<T: Element> Buffer<T> {
         Ok(())
     }
 
-    /// Returns the number of elements.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Returns the device address, for a kernel's parameters.
     pub(crate) fn address(&self) -> u64 {
         self.pointer

@@ -1,12 +1,11 @@
 // A whole stage of 16-channel EDABs in one launch (src/network/edab.rs): one cluster of 8 blocks keeps the
 // map in its shared memory, a band of rows each.
 //
-// The maths is that of kernels/edab_dense.cu and kernels/edab_depthwise.cu, and so are the roundings:
+// The maths is that of kernels/edab_dense.cuh and kernels/edab_depthwise.cuh, and so are the roundings:
 // x, r, u1, u, l, g and m are f16, sums f32. In the depthwise steps a thread owns two channels of some
 // pixels, in the products a warp 16 pixels.
 //
-// x, out: f16 [2, H, W, 8]. weights: for each of `count` blocks, ENTER, LEAVE and TAPS bytes as those
-// kernels take them. A block reads its neighbours' edge rows of r, anyone's rows of u, and everyone's
+// x, out: f16 [2, H, W, 8]. weights: EdabWeights<16>::bytes for each of count + 1 steps. A block reads its neighbours' edge rows of r, anyone's rows of u, and everyone's
 // column sums of g, through the cluster; a cluster barrier stands before each of the three.
 //
 // Limits: 16 blocks of EDAB; bands of ceil(H / 8) rows whose maps fit in shared memory.
@@ -31,9 +30,7 @@ struct EdabCluster {
 constexpr int BLOCKS = 8;
 constexpr int THREADS = 512, WARPS = THREADS / 32;
 using Weights = EdabWeights<16>;
-constexpr int ENTER = Weights::enter_bytes, LEAVE = Weights::leave_bytes;
-constexpr int TAPS = 640;
-constexpr int STEP = ENTER + LEAVE + TAPS;
+constexpr int STEP = Weights::bytes;
 
 __device__ __forceinline__ unsigned cluster_rank() {
     unsigned rank;
@@ -118,9 +115,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
     __half* means = reinterpret_cast<__half*>(column_sums + 4 * W);       // [band_lines + lines, 16]
     __half* gates = means + (band_lines + lines) * 16;                    // [band_lines + lines, 8]
     unsigned char* weights = reinterpret_cast<unsigned char*>(gates + (band_lines + lines) * 8);
-    check_shared_bytes(weights + p.count * STEP - shared);
+    check_shared_bytes(weights + (p.count + 1) * STEP - shared);
 
-    for (int i = tid * 16; i < p.count * STEP; i += THREADS * 16) copy_async_16(weights + i, p.weights + i);
+    for (int i = tid * 16; i < (p.count + 1) * STEP; i += THREADS * 16) copy_async_16(weights + i, p.weights + i);
     copy_async_commit();
     // What lies outside the map stays zero.
     for (int i = tid; i < (band + 2) * W; i += THREADS) rs[i] = half8_zero();
@@ -140,9 +137,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
 
     for (int step = 0; step <= p.count; step++) {
         const bool joins = step > 0, begins = step < p.count;
-        const unsigned char* enter = weights + step * STEP;
-        const unsigned char* leave = weights + (step - 1) * STEP + ENTER;
-        const unsigned char* after = begins ? enter + Weights::pre : leave + Weights::act;
+        const unsigned char* now = weights + step * STEP;
         // x' = x + expand(m), what follows it, and r = reduce of that
         for (int tile = warp; tile < tiles; tile += WARPS) {
             FragmentA m;
@@ -151,9 +146,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
 #pragma unroll
             for (int n = 0; n < 2; n++) {
                 float d[4] = {};
-                if (joins) mma(d, m, reinterpret_cast<const uint2*>(leave + Weights::expand)[n * 32 + lane]);
+                if (joins) mma(d, m, reinterpret_cast<const uint2*>(now + Weights::expand)[n * 32 + lane]);
                 int c = n * 8 + lane % 4 * 2;
-                __half2 scale = half2_at(after, c), shift = half2_at(after, 16 + c), slope = half2_at(after, 32 + c);
+                __half2 scale = half2_at(now + Weights::pre, c), shift = half2_at(now + Weights::pre, 16 + c), slope = half2_at(now + Weights::pre, 32 + c);
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     int pixel = tile * 16 + lane / 4 + 8 * i;
@@ -175,7 +170,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
             }
             if (begins) {
                 float d[4] = {};
-                mma(d, next, reinterpret_cast<const uint2*>(enter + Weights::reduce)[lane]);
+                mma(d, next, reinterpret_cast<const uint2*>(now + Weights::reduce)[lane]);
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     int pixel = tile * 16 + lane / 4 + 8 * i;
@@ -197,8 +192,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
         cluster_barrier();
         // u1, then u. A step of 16 holds two taps; the fourth meets zero weights.
         auto strip_product = [&](const unsigned char* fragments, int offset, auto a_at, auto store) {
-            float2 bias = *reinterpret_cast<const float2*>(enter + Weights::bias + offset * 4 + lane % 4 * 8);
-            __half2 slope = half2_at(enter + Weights::slope + offset * 2, lane % 4 * 2);
+            float2 bias = *reinterpret_cast<const float2*>(now + Weights::bias + offset * 4 + lane % 4 * 8);
+            __half2 slope = half2_at(now + Weights::slope + offset * 2, lane % 4 * 2);
             uint2 b0 = reinterpret_cast<const uint2*>(fragments)[lane];
             uint2 b1 = reinterpret_cast<const uint2*>(fragments)[32 + lane];
             for (int tile = warp; tile < tiles; tile += WARPS) {
@@ -214,16 +209,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
             }
         };
         strip_product(
-            enter + Weights::up1, 0, [&](int pixel, int tap) { return rs + pixel + tap * W; },
+            now + Weights::up1, 0, [&](int pixel, int tap) { return rs + pixel + tap * W; },
             [&](int pixel, __half2 value) { us[pixel / W * (W + 2) + pixel % W + 1].v[lane % 4] = value; });
         __syncthreads();
         strip_product(
-            enter + Weights::up2, 8, [&](int pixel, int tap) { return us + pixel / W * (W + 2) + pixel % W + tap; },
+            now + Weights::up2, 8, [&](int pixel, int tap) { return us + pixel / W * (W + 2) + pixel % W + tap; },
             [&](int pixel, __half2 value) { u[pixel].v[lane % 4] = value; });
         cluster_barrier();
         // Both branches' vertical taps, rows from wherever they lie
         const int pair = tid % 4, d = p.dilations[step];
-        const float* taps = reinterpret_cast<const float*>(enter + ENTER + LEAVE) + pair * 2;
+        const float* taps = reinterpret_cast<const float*>(now + Weights::dense_bytes) + pair * 2;
         for (int i = tid / 4; i < pixels; i += THREADS / 4) {
             int y = y0 + i / W, column = i % W;
             auto at = [&](int y) {
@@ -279,7 +274,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
         }
         cluster_barrier();
         // Means of the whole map's columns and channels
-        const unsigned char* ending = enter + ENTER;
+        const unsigned char* ending = now + STEP;
         for (int i = tid; i < 2 * W + 2; i += THREADS) {
             const float4* own = reinterpret_cast<const float4*>(i < 2 * W ? column_sums + 2 * i : reinterpret_cast<const float2*>(local_sum) + 2 * (i - 2 * W));
             float4 part[BLOCKS], sum = make_float4(0.f, 0.f, 0.f, 0.f);
@@ -305,7 +300,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) edab_cluster(const __gr
         }
         __syncthreads();
         if (tid < 8) {
-            const float* tap = reinterpret_cast<const float*>(ending + Weights::taps);
+            const float* tap = reinterpret_cast<const float*>(ending + Weights::ca);
             const float* mean = local_means;
             float before = tid > 0 ? mean[tid - 1] : 0.f, behind = tid < 7 ? mean[tid + 1] : 0.f;
             gains[tid] = __float2half_rn(sigmoid(tap[0] * before + tap[1] * mean[tid] + tap[2] * behind));

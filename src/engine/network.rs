@@ -141,9 +141,7 @@ impl GpuNetwork {
                 size,
             })?;
             let (blocks, scratch) = (&stage.blocks, &maps.edab);
-            blocks.launch(stream, &map.down, &map.out, size, scratch, |_, _| {
-                Ok::<_, CudaError>(())
-            })?;
+            blocks.launch(stream, &map.down, &map.out, size, scratch)?;
             observe(&Observed {
                 name: ["act1", "act2", "act3"][i],
                 map: &map.out,
@@ -195,9 +193,7 @@ impl GpuNetwork {
         for (i, stage) in self.decoder.iter().enumerate() {
             let size = stages[2 - i];
             let (blocks, out) = (&stage.blocks, &maps.decoder[i].blocks);
-            blocks.launch(stream, map, out, size, &maps.edab, |_, _| {
-                Ok::<_, CudaError>(())
-            })?;
+            blocks.launch(stream, map, out, size, &maps.edab)?;
             observe(&Observed {
                 name: ["dec1.2", "dec2.2", "dec3.2"][i],
                 map: out,

@@ -46,6 +46,10 @@ fn compare(name: &str, limits: GpuLimits, sizes: &[[usize; 2]]) -> anyhow::Resul
         Ok(act.transpose()?)
     };
     let (stage, out_order) = EdabStage::new(&gpu, &below, &order, dilations, activation)?;
+    // Stages that end sooner, for what follows each block.
+    let shorter = (1..dilations.len())
+        .map(|blocks| EdabStage::new(&gpu, &below, &order, &dilations[..blocks], |_| Ok(None)))
+        .collect::<Result<Vec<_>>>()?;
     let cpu = Stage::new(&below, &order, dilations)?;
     let cpu = match activation(cpu.out_order())? {
         Some(act) => cpu.followed_by(act),
@@ -59,33 +63,28 @@ fn compare(name: &str, limits: GpuLimits, sizes: &[[usize; 2]]) -> anyhow::Resul
         let traced = trace.into_tensors();
         let scratch = EdabScratch::new(&gpu, &[(channels, size)])?;
         let stream = gpu.stream();
-        let ([u0, u1], [x0, x1]) = (&scratch.u, &scratch.x);
-        for map in [u0, u1, &scratch.l, &scratch.g, x0, x1] {
-            map.fill_bytes(0xFF, &stream)?;
-        }
-        for means in [&scratch.row_means, &scratch.column_means] {
-            means.fill_bytes(0xFF, &stream)?;
-        }
-        scratch.local_sums.fill_bytes(0xFF, &stream)?;
-        let output = poisoned(&gpu, channels * size[0] * size[1])?;
-        let mut orders = vec![order.shuffled()];
-        stage.launch(&stream, &input, &output, size, &scratch, |i, map| {
-            let (name, want) = &traced[i];
-            let off = off(map, &orders[i], size, want)?;
-            orders.push(orders[i].shuffled());
+        let run = |stage: &EdabStage| -> anyhow::Result<Buffer<f16>> {
+            let ([u0, u1], [x0, x1]) = (&scratch.u, &scratch.x);
+            let (rows, columns) = (&scratch.row_means, &scratch.column_means);
+            for map in [u0, u1, &scratch.l, &scratch.g, x0, x1, rows, columns] {
+                map.fill_bytes(0xFF, &stream)?;
+            }
+            scratch.local_sums.fill_bytes(0xFF, &stream)?;
+            let output = poisoned(&gpu, channels * size[0] * size[1])?;
+            stage.launch(&stream, &input, &output, size, &scratch)?;
+            Ok(output)
+        };
+        for ((stage, order), (name, want)) in shorter.iter().zip(&traced) {
+            let off = off(&run(stage)?, order, size, want)?;
             eprintln!("{name} {size:?}: {off:.1e}");
             ensure!(off < TOLERANCE, "{name} {size:?}: {off}");
-            Ok(())
-        })?;
+        }
+        let output = run(&stage)?;
         let off = off(&output, &out_order, size, &want)?;
         eprintln!("{name} {size:?}: {off:.1e}");
         ensure!(off < TOLERANCE, "{name} {size:?}: {off}");
-        let first = output.to_vec()?;
-        stage.launch(&stream, &input, &output, size, &scratch, |_, _| {
-            anyhow::Ok(())
-        })?;
         ensure!(
-            first == output.to_vec()?,
+            output.to_vec()? == run(&stage)?.to_vec()?,
             "{name} {size:?}: not the same bits again"
         );
     }
@@ -126,7 +125,18 @@ fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Resu
 #[test]
 #[ignore = "prints times instead of testing"]
 fn microseconds_of_each_stage() -> anyhow::Result<()> {
-    let gpu = Gpu::open(0, GpuLimits::default())?;
+    for no_cluster in [false, true] {
+        print_stages(no_cluster)?;
+    }
+    Ok(())
+}
+
+fn print_stages(no_cluster: bool) -> anyhow::Result<()> {
+    let limits = GpuLimits {
+        no_cluster,
+        ..GpuLimits::default()
+    };
+    let gpu = Gpu::open(0, limits)?;
     let weights = seeded()?;
     let layers = Layers::new(&weights, CpuPath::best());
     let deep: &[usize] = &[1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32];
@@ -141,16 +151,22 @@ fn microseconds_of_each_stage() -> anyhow::Result<()> {
         ("enc1", 64, shallow, [90, 120]),
         ("enc2", 128, deep, [45, 60]),
         ("enc3", 16, deep, [23, 30]),
+        ("enc1", 64, shallow, [256, 256]),
+        ("enc2", 128, deep, [128, 128]),
+        ("enc3", 16, deep, [64, 64]),
     ];
     for (name, channels, dilations, size) in stages {
+        if no_cluster && channels != CLUSTER_CHANNELS {
+            continue;
+        }
         let order = ChannelOrder::natural(channels);
         let (stage, _) = EdabStage::new(&gpu, &layers.pp(name), &order, dilations, |_| Ok(None))?;
         let (input, _) = made_map(&gpu, name, channels, size)?;
         let output = poisoned(&gpu, channels * size[0] * size[1])?;
         let scratch = EdabScratch::new(&gpu, &[(channels, size)])?;
-        let what = format!("{name} {size:?}, {} blocks", dilations.len());
+        let what = format!("{name} {size:?}, {} blocks, cluster {}", dilations.len(), !no_cluster);
         print_times(&gpu, &what, |stream| {
-            stage.launch(stream, &input, &output, size, &scratch, |_, _| Ok(()))
+            stage.launch(stream, &input, &output, size, &scratch)
         })?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The weights of an EDAB as its kernels read them: `Weights` of kernels/edab_dense.cu.
+//! The weights of EDABs as their kernels read them: `EdabWeights` of kernels/edab_weights.cuh.
 
 use half::f16;
 
@@ -11,62 +11,76 @@ use crate::ops::conv::Geometry;
 /// Bytes of one packed 16x8 operand.
 const FRAGMENT: usize = 256;
 
-/// Returns the bytes of [`leave_weights`].
-pub(super) fn leave_bytes(channels: usize) -> usize {
-    let (h, k) = (channels / 2, (channels / 2).div_ceil(16));
-    let fragments = k * (channels / 8) + 2 * k * (h / 8);
-    (fragments * FRAGMENT + 16 + (3 * h + 3 * channels) * 2).next_multiple_of(16)
+/// Returns the bytes of one step's weights: `EdabWeights<channels>::bytes`.
+pub(super) fn step_bytes(channels: usize) -> usize {
+    dense_bytes(channels) + taps_bytes(channels)
 }
 
-/// Returns the bytes of [`enter_weights`].
-pub(super) fn enter_bytes(channels: usize) -> usize {
+/// Returns the bytes of what a dense step reads, at the beginning of a step's weights.
+pub(super) fn dense_bytes(channels: usize) -> usize {
     let h = channels / 2;
     let fragments = (channels / 16 + 2 * (3 * h).div_ceil(16)) * (h / 8);
-    (fragments * FRAGMENT + 2 * h * 4 + (2 * h + 3 * channels) * 2).next_multiple_of(16)
+    let begins = fragments * FRAGMENT + 2 * h * 4 + (2 * h + 3 * channels) * 2;
+    (end_bytes(channels) + begins).next_multiple_of(16)
 }
 
-/// `reduce`, `up1`, `up2` as fragments; both strips' bias, f32, and slope; `pre`'s scale, shift, slope.
-pub(super) fn enter_weights(layers: &Layers<'_>, order: &ChannelOrder) -> Result<Vec<u8>> {
-    let (channels, h) = (order.len(), order.len() / 2);
-    let natural = ChannelOrder::natural(h);
-    let reduce = {
-        let geometry = Geometry::square(channels, h, 1, 1);
-        let weights = layers.values("reduce.weight", &[h, channels, 1, 1])?;
-        columns_in_order(weights, order, &geometry)
-    };
-    let up1 = layers.folded("up1", Geometry::strip(h, h, [3, 1]), &natural)?;
-    let up2 = layers.folded("up2", Geometry::strip(h, h, [1, 3]), &natural)?;
-    let pre = layers.activation("pre", order)?;
-    let mut bytes = bytes_from_halfs(&fragments_from_conv(&reduce, h, channels, 1));
-    bytes.extend(bytes_from_halfs(&fragments_from_conv(
-        &up1.weights,
-        h,
-        h,
-        3,
-    )));
-    bytes.extend(bytes_from_halfs(&fragments_from_conv(
-        &up2.weights,
-        h,
-        h,
-        3,
-    )));
-    for values in [&up1.bias, &up2.bias] {
-        bytes.extend(values.iter().flat_map(|value| value.to_ne_bytes()));
+/// Returns the bytes of a block's depthwise taps, at the end of a step's weights.
+pub(super) fn taps_bytes(channels: usize) -> usize {
+    channels / 2 * 20 * 4
+}
+
+/// Returns the weights of the steps of a stage, one after the other: one more than there are blocks, since
+/// each ends a block and begins the next. `orders` are those of the channels before each block and after
+/// the last, which `act` follows.
+pub(super) fn stage_weights(
+    layers: &Layers<'_>,
+    orders: &[ChannelOrder],
+    act: &ChannelActivation,
+) -> Result<Vec<u8>> {
+    let channels = orders[0].len();
+    let last = orders.len() - 1;
+    let mut bytes = Vec::with_capacity(orders.len() * step_bytes(channels));
+    for (step, order) in orders.iter().enumerate() {
+        let beginning = bytes.len();
+        if step > 0 {
+            bytes.extend(end_weights(&layers.pp(step - 1), &orders[step - 1])?);
+        }
+        bytes.resize(beginning + end_bytes(channels), 0);
+        if step < last {
+            let block = layers.pp(step);
+            let pre = block.activation("pre", order)?;
+            bytes.extend(beginning_weights(&block, order)?);
+            bytes.extend(bytes_from_activation(&pre));
+            bytes.resize(beginning + dense_bytes(channels), 0);
+            let taps = depthwise_taps(&block, channels / 2)?;
+            bytes.extend(taps.iter().flat_map(|tap| tap.to_ne_bytes()));
+        } else {
+            let act = bytes_from_activation(act);
+            bytes.resize(beginning + dense_bytes(channels), 0);
+            let pre = beginning + pre_offset(channels);
+            bytes[pre..pre + act.len()].copy_from_slice(&act);
+        }
+        bytes.resize(beginning + step_bytes(channels), 0);
     }
-    for values in [&up1.slope, &up2.slope, &pre.scale, &pre.shift, &pre.slope] {
-        bytes.extend(bytes_from_halfs(&rounded(values)));
-    }
-    bytes.resize(enter_bytes(channels), 0);
     Ok(bytes)
 }
 
-/// `expand` and DDA's two halves as fragments; CA's taps, f32; `mid` and what follows, as scale, shift,
-/// slope.
-pub(super) fn leave_weights(
-    layers: &Layers<'_>,
-    order: &ChannelOrder,
-    act: &ChannelActivation,
-) -> Result<Vec<u8>> {
+/// Returns the bytes of [`end_weights`].
+fn end_bytes(channels: usize) -> usize {
+    let (h, k) = (channels / 2, (channels / 2).div_ceil(16));
+    let fragments = k * (channels / 8) + 2 * k * (h / 8);
+    (fragments * FRAGMENT + 16 + 3 * h * 2).next_multiple_of(16)
+}
+
+/// Returns where the activation before a block lies in its step's weights.
+fn pre_offset(channels: usize) -> usize {
+    let h = channels / 2;
+    let fragments = (channels / 16 + 2 * (3 * h).div_ceil(16)) * (h / 8);
+    end_bytes(channels) + fragments * FRAGMENT + 2 * h * 4 + 2 * h * 2
+}
+
+/// `expand` and DDA's two halves as fragments; CA's taps, f32; `mid` as scale, shift, slope.
+fn end_weights(layers: &Layers<'_>, order: &ChannelOrder) -> Result<Vec<u8>> {
     let (channels, h) = (order.len(), order.len() / 2);
     let expand = rows_in_order(layers.values("expand.weight", &[channels, h, 1, 1])?, order);
     let gate = layers.values("dda.conv.weight", &[h, 2 * h, 1, 1])?;
@@ -78,17 +92,36 @@ pub(super) fn leave_weights(
         bytes.extend(bytes_from_halfs(&half));
     }
     bytes.extend(taps.iter().chain(&[0.0]).flat_map(|tap| tap.to_ne_bytes()));
-    for act in [&mid, act] {
-        for values in [&act.scale, &act.shift, &act.slope] {
-            bytes.extend(bytes_from_halfs(&rounded(values)));
-        }
+    bytes.extend(bytes_from_activation(&mid));
+    Ok(bytes)
+}
+
+/// `reduce`, `up1`, `up2` as fragments; both strips' bias, f32, and slope.
+fn beginning_weights(layers: &Layers<'_>, order: &ChannelOrder) -> Result<Vec<u8>> {
+    let (channels, h) = (order.len(), order.len() / 2);
+    let natural = ChannelOrder::natural(h);
+    let reduce = {
+        let geometry = Geometry::square(channels, h, 1, 1);
+        let weights = layers.values("reduce.weight", &[h, channels, 1, 1])?;
+        columns_in_order(weights, order, &geometry)
+    };
+    let up1 = layers.folded("up1", Geometry::strip(h, h, [3, 1]), &natural)?;
+    let up2 = layers.folded("up2", Geometry::strip(h, h, [1, 3]), &natural)?;
+    let mut bytes = bytes_from_halfs(&fragments_from_conv(&reduce, h, channels, 1));
+    for up in [&up1, &up2] {
+        bytes.extend(bytes_from_halfs(&fragments_from_conv(&up.weights, h, h, 3)));
     }
-    bytes.resize(leave_bytes(channels), 0);
+    for values in [&up1.bias, &up2.bias] {
+        bytes.extend(values.iter().flat_map(|value| value.to_ne_bytes()));
+    }
+    for values in [&up1.slope, &up2.slope] {
+        bytes.extend(bytes_from_halfs(&rounded(values)));
+    }
     Ok(bytes)
 }
 
 /// `[h/8, 20, 8]`: l1's three taps, bias and slope, then those of l2, g1 and g2.
-pub(super) fn depthwise_taps(layers: &Layers<'_>, h: usize) -> Result<Vec<f32>> {
+fn depthwise_taps(layers: &Layers<'_>, h: usize) -> Result<Vec<f32>> {
     let kernels = [
         ("l1", [3, 1]),
         ("l2", [1, 3]),
@@ -116,6 +149,13 @@ pub(super) fn identity(channels: usize) -> ChannelActivation {
         shift: vec![0.0; channels],
         slope: vec![1.0; channels],
     }
+}
+
+fn bytes_from_activation(act: &ChannelActivation) -> Vec<u8> {
+    let values = [&act.scale, &act.shift, &act.slope];
+    (values.into_iter())
+        .flat_map(|values| bytes_from_halfs(&rounded(values)))
+        .collect()
 }
 
 fn rounded(values: &[f32]) -> Vec<f16> {

@@ -1,0 +1,33 @@
+// A barrier over all blocks of a grid, which must be resident together (a cooperative launch).
+#pragma once
+
+// One word in device memory, zero before the first launch; every launch leaves it ready for the next.
+// All blocks but the first add one and the first the rest up to 2^31, so its highest bit turns when all
+// have arrived.
+struct GridBarrier {
+    unsigned* word;
+    unsigned before;
+
+    // By all threads of the block: what they wrote is seen by those that have waited. Nothing that the
+    // others read may be written between this and `wait`.
+    __device__ __forceinline__ void arrive() {
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            unsigned add = blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1;
+            asm volatile("fence.acq_rel.gpu;\natom.add.relaxed.gpu.u32 %0, [%1], %2;"
+                         : "=r"(before)
+                         : "l"(word), "r"(add)
+                         : "memory");
+        }
+    }
+
+    __device__ __forceinline__ void wait() {
+        if (threadIdx.x == 0) {
+            unsigned now;
+            do {
+                asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(word) : "memory");
+            } while (((now ^ before) & 0x80000000u) == 0);
+        }
+        __syncthreads();
+    }
+};

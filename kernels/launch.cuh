@@ -1,5 +1,5 @@
-// Order between kernels that overlap on one stream (programmatic dependent launch), and between the
-// blocks of a grid or a cluster.
+// Order between kernels that overlap on one stream (programmatic dependent launch), and copies in the
+// background.
 #pragma once
 
 // Waits until every kernel before this one on the stream has ended and its writes are seen. A kernel

@@ -30,8 +30,6 @@ include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 pub struct GpuLimits {
     /// Most bytes of shared memory that a block takes, below the card's own limit.
     pub shared_memory_bytes: Option<u32>,
-    /// Whether thread block clusters are left alone, as on cards older than Hopper.
-    pub no_cluster: bool,
 }
 
 /// Streams for work beside the engine's own.
@@ -50,7 +48,6 @@ struct Device {
     name: String,
     multiprocessors: u32,
     shared_memory_bytes: u32,
-    has_clusters: bool,
 }
 
 // SAFETY: the driver's handles may be used from any thread whose current context is theirs, which
@@ -77,8 +74,6 @@ impl Gpu {
             attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ];
         let optin = attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
-        let clusters =
-            compute_capability[0] >= 9 && attribute(A::CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH)? != 0;
         let mut open = Device {
             device,
             context,
@@ -88,7 +83,6 @@ impl Gpu {
             name: device_name(device)?,
             multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_memory_bytes: limits.shared_memory_bytes.map_or(optin, |l| l.min(optin)),
-            has_clusters: clusters && !limits.no_cluster,
         };
         // SAFETY: the context was retained above.
         check("cuCtxSetCurrent", unsafe {
@@ -163,11 +157,6 @@ impl Gpu {
     /// Returns the most bytes of dynamic shared memory that a block may take.
     pub(crate) fn shared_memory_bytes(&self) -> u32 {
         self.0.shared_memory_bytes
-    }
-
-    /// Returns whether thread block clusters may be used.
-    pub(crate) fn has_clusters(&self) -> bool {
-        self.0.has_clusters
     }
 
     /// Returns the device's free and total memory in bytes.

@@ -51,25 +51,39 @@ struct FfmInParams {
     int pitch;
 };
 
-// Adds up columns `part`, `part + PARTS`, ... of the cell of pixel (y, x) in group `group` of the map, lets
-// the PARTS neighbouring lanes share their sums, and returns the mean of the cell.
-template <int PARTS>
-__device__ __forceinline__ void pool(float (&mean)[8], const Half8* map, const int (&from)[2],
-                                     const int (&to)[2], int y, int x, int group, int part) {
-    int const top = y * from[0] / to[0], bottom = ((y + 1) * from[0] + to[0] - 1) / to[0];
-    int const left = x * from[1] / to[1], right = ((x + 1) * from[1] + to[1] - 1) / to[1];
+// A cell of the pooled map on one axis.
+struct Span {
+    int first, end;
+};
+
+// Adds up columns `part`, `part + PARTS`, ... of a cell in group `group` of the map, lets the PARTS
+// neighbouring lanes share their sums, and returns the mean of the cell. COLUMNS x ROWS pixels are asked for
+// at once: as many as most cells have.
+template <int PARTS, int COLUMNS, int ROWS>
+__device__ __forceinline__ void pool(float (&mean)[8], const Half8* map, const int (&size)[2],
+                                     const Span& rows, const Span& columns, int group, int part) {
     float sum[8] = {};
-    for (int column = left + part; column < right; column += PARTS) {
-        const Half8* const of_column = map + size_t(group) * from[0] * from[1] + column;
-#pragma unroll 4
-        for (int row = top; row < bottom; row++) {
-            float one[8];
-            floats_from_half8(one, of_column[row * from[1]]);
+    const Half8* const of_group = map + size_t(group) * size[0] * size[1];
+    for (int left = columns.first + part; left < columns.end; left += COLUMNS * PARTS) {
+        for (int top = rows.first; top < rows.end; top += ROWS) {
+            Half8 pixels[COLUMNS][ROWS];
 #pragma unroll
-            for (int i = 0; i < 8; i++) sum[i] += one[i];
+            for (int i = 0; i < COLUMNS * ROWS; i++) {
+                int const column = min(left + i / ROWS * PARTS, columns.end - 1);
+                int const row = min(top + i % ROWS, rows.end - 1);
+                pixels[i / ROWS][i % ROWS] = of_group[row * size[1] + column];
+            }
+#pragma unroll
+            for (int i = 0; i < COLUMNS * ROWS; i++) {
+                if (left + i / ROWS * PARTS >= columns.end || top + i % ROWS >= rows.end) continue;
+                float one[8];
+                floats_from_half8(one, pixels[i / ROWS][i % ROWS]);
+#pragma unroll
+                for (int j = 0; j < 8; j++) sum[j] += one[j];
+            }
         }
     }
-    float const scale = 1.f / float((bottom - top) * (right - left));
+    float const scale = 1.f / float((rows.end - rows.first) * (columns.end - columns.first));
 #pragma unroll
     for (int i = 0; i < 8; i++) {
 #pragma unroll
@@ -105,6 +119,7 @@ __device__ __forceinline__ int wide_of(int i) { return (i / SIDE + 1) * WIDE + i
 
 // Grid: (width / 4, height / 4), rounded up; 384 threads.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_constant__ FfmInParams p) {
+    __shared__ Span cells[2][2][WIDE];  // of m1 and m2, rows and columns
     __shared__ float joined[WIDE_PIXELS][JOINED + 1];
     __shared__ __align__(16) __half normed[M_TILES * 16][JOINED_ROW];
     __shared__ __align__(16) __half x[WIDE_PIXELS][ROW];
@@ -141,11 +156,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
         norm_weight[i] = __ldg(p.norm + channel + i);
         norm_bias[i] = __ldg(p.norm + JOINED + channel + i);
     }
+    if (thread < 4 * WIDE) {
+        int const axis = thread / WIDE % 2, to = p.size[axis];
+        int const from = thread < 2 * WIDE ? p.size1[axis] : p.size2[axis];
+        // Pixels off the map take its nearest one.
+        int const at = min(max((axis == 0 ? top : left) + thread % WIDE - 1, 0), to - 1);
+        cells[0][0][thread] = {at * from / to, ((at + 1) * from + to - 1) / to};
+    }
+    __syncthreads();
     grid_dependency_wait();
     grid_dependency_release();
 
-    // Pixels off the map take its nearest one here; their x is zeroed below. The second of the four threads
-    // that pool m1 also brings f3.
+    // The x of pixels off the map is zeroed below. The second of the four threads that pool m1 also brings
+    // f3.
     constexpr int POOL1 = WIDE_PIXELS * 2 * 4, POOL2 = WIDE_PIXELS * 2;
     static_assert(POOL1 % 32 == 0 && POOL1 + POOL2 <= THREADS, "whole warps share sums");
     if (thread < POOL1 + POOL2) {
@@ -158,9 +181,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
         if (has_f3) f3 = p.f3[size_t(group) * area + y * width + column];
         float eight[8];
         if (is_first) {
-            pool<4>(eight, p.m1, p.size1, p.size, y, column, group, thread % 4);
+            pool<4, 1, 5>(eight, p.m1, p.size1, cells[0][0][wide / WIDE], cells[0][1][wide % WIDE], group,
+                          thread % 4);
         } else {
-            pool<1>(eight, p.m2, p.size2, p.size, y, column, group, 0);
+            pool<1, 2, 3>(eight, p.m2, p.size2, cells[1][0][wide / WIDE], cells[1][1][wide % WIDE], group, 0);
         }
         if (!is_first || thread % 4 == 0) {
 #pragma unroll

@@ -167,8 +167,10 @@ impl Ffm {
         })
     }
 
-    /// Puts FFM on `stream`. Errs if a buffer is too small for its map, or a map is empty.
-    pub(crate) fn launch(
+    /// Puts FFM's part that does not need `maps.m3` on `stream`: up to the scan.
+    ///
+    /// Errs if a buffer is too small for its map, or a map is empty.
+    pub(crate) fn launch_scan(
         &self,
         stream: &Stream,
         maps: &FfmMaps<'_>,
@@ -178,8 +180,7 @@ impl Ffm {
         self.launch_in(stream, maps, scratch)?;
         let buffers = [&scratch.u, &scratch.projected, &scratch.scanned];
         self.scan
-            .launch(stream, buffers, maps.size[0] * maps.size[1])?;
-        self.launch_out(stream, maps, scratch)
+            .launch(&stream.overlapping(), buffers, maps.size[0] * maps.size[1])
     }
 
     fn launch_in(
@@ -239,12 +240,16 @@ impl Ffm {
         unsafe { self.kernels.input.launch(stream, &launch, &parameters) }
     }
 
-    fn launch_out(
+    /// Puts the rest of FFM on `stream`, after [`Ffm::launch_scan`] with the same maps.
+    ///
+    /// Errs if a buffer is too small for its map, or a map is empty.
+    pub(crate) fn launch_out(
         &self,
         stream: &Stream,
         maps: &FfmMaps<'_>,
         scratch: &FfmScratch,
     ) -> Result<(), CudaError> {
+        maps.check()?;
         #[repr(C)]
         #[derive(Clone, Copy)]
         struct Params {

@@ -160,17 +160,6 @@ impl GpuNetwork {
                 .launch(&skip.stream, joined, size, &skip.out, &skip.scratch)?;
             skip.ends.record(&skip.stream)?;
         }
-        for (i, skip) in maps.skips.iter().enumerate() {
-            skip.ends.hold(stream)?;
-            for (name, map) in [("line", &skip.line), ("msau", &skip.out)] {
-                observe(&Observed {
-                    name: &format!("{name}{}", i + 1),
-                    map,
-                    order: &natural,
-                    size: stages[i],
-                })?;
-            }
-        }
         let [m1, m2, m3] = [0, 1, 2].map(|i| &maps.skips[i].out);
         let ffm = FfmMaps {
             f3: &maps.encoder[2].out,
@@ -182,7 +171,24 @@ impl GpuNetwork {
             size1: stages[0],
             size2: stages[1],
         };
-        self.ffm.launch(&stream.in_order(), &ffm, &maps.ffm)?;
+        // What FFM needs of the deepest skip, it needs at its end.
+        let [first, second, deepest] = &maps.skips;
+        for skip in [first, second] {
+            skip.ends.hold(stream)?;
+        }
+        self.ffm.launch_scan(&stream.in_order(), &ffm, &maps.ffm)?;
+        deepest.ends.hold(stream)?;
+        self.ffm.launch_out(&stream.in_order(), &ffm, &maps.ffm)?;
+        for (i, skip) in maps.skips.iter().enumerate() {
+            for (name, map) in [("line", &skip.line), ("msau", &skip.out)] {
+                observe(&Observed {
+                    name: &format!("{name}{}", i + 1),
+                    map,
+                    order: &natural,
+                    size: stages[i],
+                })?;
+            }
+        }
         observe(&Observed {
             name: "ffm + msau3",
             map: &maps.fused,

@@ -131,7 +131,8 @@ fn ffm_equals_the_cpu_networks() -> anyhow::Result<()> {
             for buffer in scratches.into_iter().chain([&y]) {
                 buffer.fill_bytes(0xFF, &stream)?;
             }
-            ffm.launch(&stream, &inputs.maps(&y), &scratch)?;
+            ffm.launch_scan(&stream, &inputs.maps(&y), &scratch)?;
+            ffm.launch_out(&stream, &inputs.maps(&y), &scratch)?;
             runs.push(y.to_vec()?);
         }
         let bits = |run: &[f16]| run.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -205,9 +206,13 @@ fn microseconds_of_ffm() -> anyhow::Result<()> {
         let y = Buffer::new(&gpu, SKIP_WIDTH * size[0] * size[1])?;
         let maps = inputs.maps(&y);
         let scanned = [&scratch.u, &scratch.projected, &scratch.scanned];
-        ffm.launch(&gpu.stream(), &maps, &scratch)?;
+        let all = |stream: &Stream| {
+            ffm.launch_scan(stream, &maps, &scratch)?;
+            ffm.launch_out(stream, &maps, &scratch)
+        };
+        all(&gpu.stream())?;
         let name = |part: &str| format!("{part} of {size:?}");
-        print_times(&gpu, &name("ffm"), |s| ffm.launch(s, &maps, &scratch))?;
+        print_times(&gpu, &name("ffm"), all)?;
         print_times(&gpu, &name("ffm_in"), |s| ffm.launch_in(s, &maps, &scratch))?;
         print_times(&gpu, &name("scan"), |s| {
             ffm.scan.launch(s, scanned, size[0] * size[1])

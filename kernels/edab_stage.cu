@@ -98,9 +98,9 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
                     if (tile + gridDim.x >= tiles) fetch_weights(step + 1, from, to);
                 });
         }
-        if (step == p.count) break;
-        // Blocks without a tile have not waited for this step's batch yet.
+        // Blocks without a tile have not waited for this step's batch yet, which must not outlive them.
         if (STAGED && first >= tiles) prefetch.wait(step);
+        if (step == p.count) break;
         barrier.arrive();
         barrier.wait();
 

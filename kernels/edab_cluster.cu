@@ -40,7 +40,9 @@ __device__ __forceinline__ unsigned cluster_rank() {
 
 // All threads of the cluster; what they wrote to any shared memory before it is seen after it.
 __device__ __forceinline__ void cluster_barrier() {
+    injected_delay();
     asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+    injected_delay();
 }
 
 // The address, in block `rank`, of what lies at `own` in this one.

@@ -413,6 +413,7 @@ mod tests {
         let limits = GpuLimits {
             shared_memory_bytes: Some(99 << 10),
             no_cluster: true,
+            ..GpuLimits::default()
         };
         let weights = Weights::from_bytes(&seeded_weights("A", 19)?)?;
         for size in [[357, 481], [512, 1024]] {

@@ -115,6 +115,7 @@ fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Resu
     let limits = GpuLimits {
         shared_memory_bytes: Some(99 << 10),
         no_cluster: true,
+        ..GpuLimits::default()
     };
     for name in ["enc1", "enc2", "enc3"] {
         compare(name, limits, &[[5, 3], [45, 60], [64, 128]])?;

@@ -87,6 +87,14 @@ bench-cuda: setup-cuda ## the engine beside PyTorch's best mode, into out/bench/
 	    --ecmnet "$(TARGET)/release/ecmnet" --sizes "$(SIZES)" --json out/bench/cuda.json \
 	    --images $(if $(ECMNET_DATA),"$(ECMNET_DATA)/camvid_trainval.tar",out/bench/world/images)
 
+agree-cuda: ## the engine's masks beside the CPU's f32: WEIGHTS=, LIST=<lines `image label`>, ROOT=, [DRIVE=]
+	@test -n "$(WEIGHTS)" && test -n "$(LIST)" && test -n "$(ROOT)" || \
+	    { echo "make agree-cuda needs WEIGHTS=, LIST= and ROOT="; exit 2; }
+	@scripts/setup_ros
+	@scripts/setup_cuda
+	$(WITH_ROS) cargo run --release --features cuda --example cuda_agreement -- \
+	    --weights "$(WEIGHTS)" --list "$(LIST)" --root "$(ROOT)" --drive "$(DRIVE)"
+
 train: ## train the network: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=<folder>]
 	@test -n "$(DATA)" && test -n "$(CONFIG)" || { echo "make train needs DATA= and CONFIG="; exit 2; }
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \

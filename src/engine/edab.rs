@@ -310,7 +310,11 @@ fn shared_bytes(channels: usize, is_staged: bool, columns: usize) -> usize {
     let lines = rows.next_multiple_of(16) + columns_around.next_multiple_of(16);
     let [wide, narrow] = [(channels + 8) * 2, (h + 8) * 2];
     let x = padded * wide;
-    let (m, u1, means) = (padded * narrow, tile_h * columns_around * narrow, 2 * lines * narrow);
+    let (m, u1, means) = (
+        padded * narrow,
+        tile_h * columns_around * narrow,
+        2 * lines * narrow,
+    );
     let dense = m + u1 + means + (h * 2).next_multiple_of(16) + h * 4;
     let depthwise = 2 * DEPTHWISE_TILE[0] * columns * 16;
     let weights = match is_staged {

@@ -165,7 +165,11 @@ fn print_stages(no_cluster: bool) -> anyhow::Result<()> {
         let (input, _) = made_map(&gpu, name, channels, size)?;
         let output = poisoned(&gpu, channels * size[0] * size[1])?;
         let scratch = EdabScratch::new(&gpu, &[(channels, size)])?;
-        let what = format!("{name} {size:?}, {} blocks, cluster {}", dilations.len(), !no_cluster);
+        let what = format!(
+            "{name} {size:?}, {} blocks, cluster {}",
+            dilations.len(),
+            !no_cluster
+        );
         print_times(&gpu, &what, |stream| {
             stage.launch(stream, &input, &output, size, &scratch)
         })?;

@@ -300,8 +300,11 @@ struct EdabDense {
         auto tap_of = [&](int k) { return H8 == 1 ? min(2 * k + lane / 16, 2) : 2 * k / H8; };
         auto part_of = [&](int k) { return H8 == 1 ? 0 : 2 * k % H8 * 8; };
         const __half* r_row = rs + lane % 16 * T::narrow + (H8 == 1 ? 0 : lane / 16 * 8);
+        // What rounds the tiles up to whole shares is read again from the last: past the strip lies u1,
+        // which other warps write meanwhile.
         auto r_at = [&](int tile, int k) {
-            return r_row + (tile * 16 + tap_of(k) * T::columns) * T::narrow + part_of(k);
+            int row = min(tile, T::strip / 16 - 1) * 16 + tap_of(k) * T::columns;
+            return r_row + row * T::narrow + part_of(k);
         };
         product<WARPS, T::strip / 16, H8, W::k_strip, WM>(
             weights + W::up1, bias, r_at, [&](int c) { return half2_at(slope, c); },

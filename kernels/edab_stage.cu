@@ -77,7 +77,11 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
                 if (STAGED && tile == first) prefetch.wait(step);
             });
         }
-        if (step == p.count) break;
+        if (step == p.count) {
+            // A block without a tile has not waited for its last batch, which must not outlive it.
+            if (STAGED && first >= tiles) prefetch.wait(step);
+            break;
+        }
         barrier.arrive();
         // Blocks without a tile have not waited for this step's batch yet.
         if (STAGED && first >= tiles) prefetch.wait(step);

@@ -377,11 +377,12 @@ struct EdabDense {
                 int first = is_row ? 0 : i % 2, step = is_row ? 1 : 2;
                 add_parts(sum, parts, first, step, is_row ? p.row_parts : p.column_parts, size_t(length) * h);
             }
-            if (!is_row) {
 #pragma unroll
-                for (int c = 0; c < 8; c++) sum[c] += __shfl_xor_sync(__activemask(), sum[c], 1);
+            for (int c = 0; c < 8; c++) {
+                float other = __shfl_xor_sync(~0u, sum[c], 1);
+                if (!is_row) sum[c] += other;
             }
-            if (i < LINES) {
+            if (i < LINES && (is_row || i % 2 == 0)) {
                 int row = is_row ? line : T::gate_rows + line;
                 *reinterpret_cast<Half8*>(means + row * T::narrow + block * 8) = half8_from_floats(sum);
             }

@@ -67,7 +67,7 @@ struct EdabTile {
 // Sums of warp tiles: MT x NT tiles of 16x8 over KT steps of 16, spread over WM x WN warps, from `bias`
 // [8 NT] on. MT is rounded up to whole shares, so that no warp branches between its products. `a_at(m_tile,
 // k)` is this lane's address for one step; `store(row, column, values, parameters)` gets two columns of one
-// row, and what `parameters_of(column)` gave for them once.
+// row, and what `parameters_of(column)` gave for them once. What rounds MT up is read again from the last.
 template <int MT, int NT, int KT, int WM, int WN, typename A, typename Parameters, typename Store>
 __device__ __forceinline__ void product(const unsigned char* fragments, const float* bias, A a_at,
                                         Parameters parameters_of, Store store) {

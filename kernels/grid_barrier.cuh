@@ -1,5 +1,6 @@
 // A barrier over all blocks of a grid, which must be resident together (a cooperative launch).
 #pragma once
+#include "delay.cuh"
 
 // One word in device memory, zero before the first launch; every launch leaves it ready for the next.
 // All blocks but the first add one and the first the rest up to 2^31, so its highest bit turns when all
@@ -19,6 +20,7 @@ struct GridBarrier {
     // By all threads of the block: what they wrote is seen by those that have waited. Nothing that the
     // others read may be written between this and `wait`.
     __device__ __forceinline__ void arrive() {
+        injected_delay();
         __syncthreads();
         if (threadIdx.x == 0) {
             unsigned add = blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1;
@@ -35,5 +37,6 @@ struct GridBarrier {
             turned = now;
         }
         __syncthreads();
+        injected_delay();
     }
 };

@@ -18,11 +18,8 @@ pub(crate) struct Stream {
 unsafe impl Send for Stream {}
 
 impl Stream {
-    pub(super) fn borrowed(handle: sys::CUstream) -> Self {
-        Self {
-            handle,
-            overlaps: true,
-        }
+    pub(super) fn borrowed(handle: sys::CUstream, overlaps: bool) -> Self {
+        Self { handle, overlaps }
     }
 
     pub(super) fn handle(&self) -> sys::CUstream {

@@ -116,6 +116,7 @@ fn stages_of_each_width_equal_the_cpus() -> anyhow::Result<()> {
 fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Result<()> {
     let limits = GpuLimits {
         shared_memory_bytes: Some(99 << 10),
+        ..GpuLimits::default()
     };
     for name in ["enc1", "enc2", "enc3"] {
         compare(name, limits, &[[5, 3], [45, 60], [64, 128]])?;

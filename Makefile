@@ -14,7 +14,7 @@ SIZES ?= 512x1024
 COMPUTE_CAP ?= 80
 CANDLE_CUDA := NVCC="$(CURDIR)/.cuda/toolkit/bin/nvcc" CUDA_COMPUTE_CAP=$(COMPUTE_CAP)
 
-.PHONY: help setup tools demo test test-colcon lint bench parity train
+.PHONY: help setup tools demo test test-colcon test-launch lint bench parity train
 .PHONY: setup-cuda test-cuda test-candle check-cuda bench-cuda agree-cuda sanitize-cuda
 
 help: ## list the targets
@@ -41,6 +41,12 @@ test: ## every test; ECMNET_DATA=<folder with camvid_trainval.tar and make_bag.p
 
 test-colcon: tools ## `colcon build` in a workspace of its own: what is installed, and that it runs
 	$(WITH_ROS) python -m pytest -v tests/test_colcon.py
+
+test-launch: ## the launch file under `ros2 launch`; needs a sourced ROS 2 with ros2launch
+	@scripts/setup_ros
+	@scripts/setup_cuda
+	$(WITH_ROS) cargo build --bin ecmnet_node --features inject-faults
+	$(WITH_ROS) python -m pytest -v tests/test_launch.py
 
 lint: tools ## formats, clippy, ruff, licences and sources of the crates, the arrows between modules
 	cargo fmt --check

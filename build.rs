@@ -167,6 +167,9 @@ impl Nvcc {
         let mut command = Command::new(&self.0);
         command.args(["-fatbin", "-O3", "-std=c++17", "--Werror", "all-warnings"]);
         command.arg("-Xfatbin=-compress-all");
+        if env::var_os("CARGO_FEATURE_INJECT_FAULTS").is_some() {
+            command.arg("-DECMNET_INJECT_FAULTS");
+        }
         for arch in architectures {
             command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
         }

@@ -21,99 +21,133 @@ struct EdabStage {
     __half* out;
     const unsigned char* weights;
     __half* x[2];
-    __half* u[2];
-    __half* l;
-    __half* g;
+    Half8* u[2];
+    Half8* l;
+    Half8* g;
     __half* row_means;
     __half* column_means;
-    float* local_sums;
+    unsigned long long* local_sums[2];  // in turn
     unsigned* barrier;
     int height, width, count;
-    int tile_w, tiles_x, tiles_y;  // of the depthwise step
-    int reach;                     // the largest dilation
+    float per_row, per_column, per_pixel;  // 1 / height, 1 / width, and their product
+    int tile_w, tiles_x, tiles_y;          // of the depthwise step
+    int reach;                             // the largest dilation
     int dilations[16];
 };
 
-template <int C, int TH, int TW, int ROWS, int WARPS, bool STAGED>
+template <int C, int TH, int TW, int WARPS, bool STAGED>
 __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     using T = EdabTile<C, TH, TW>;
     using W = EdabWeights<C>;
     extern __shared__ __align__(16) unsigned char shared[];
-    // Weights, taps of this step and the next one, then what a tile needs; the depthwise step takes the
-    // place of all but x.
+    // Weights, taps of this step and the next one, then what a tile of either step needs.
     constexpr int STAGED_BYTES = STAGED ? W::dense_bytes + 2 * W::taps_bytes : 0;
     unsigned char* tile_shared = shared + STAGED_BYTES;
-    const int branch_bytes = 2 * ROWS * min(p.width, p.tile_w + 2 * p.reach) * 16;
-    check_shared_bytes(STAGED_BYTES + max(T::bytes, T::m + branch_bytes));
+    check_shared_bytes(STAGED_BYTES + max(T::bytes, edab_branch_bytes(p.tile_w, p.reach)));
     __shared__ Prefetch prefetch;
-    auto fetch_weights = [&](int step) {
+    // Some bytes of a step's weights, from 0 on in turn; the last with its taps.
+    auto fetch_weights = [&](int step, int from, int to) {
         if (!STAGED) return;
-        const unsigned char* from = p.weights + step * W::bytes;
-        prefetch.begin(W::bytes);
-        prefetch.copy(shared, from, W::dense_bytes);
-        prefetch.copy(shared + W::dense_bytes + step % 2 * W::taps_bytes, from + W::dense_bytes, W::taps_bytes);
+        const unsigned char* weights = p.weights + step * W::bytes;
+        if (from == 0) prefetch.begin(W::bytes);
+        prefetch.copy(shared + from, weights + from, to - from);
+        if (to < W::dense_bytes) return;
+        prefetch.copy(shared + to + step % 2 * W::taps_bytes, weights + to, W::taps_bytes);
     };
-    if (STAGED) prefetch.prepare();
-    fetch_weights(0);
+    if (STAGED) {
+        prefetch.prepare();
+        __syncthreads();
+    }
+    fetch_weights(0, 0, W::dense_bytes);
 
     const int tiles = (p.width + TW - 1) / TW * ((p.height + TH - 1) / TH);
-    const int first = blockIdx.x;
+    const int branch_tiles = p.tiles_x * p.tiles_y * (C / 16);
+    // Blocks beyond the tiles let the last one's maps come too, so that none of these loads depends on a branch.
+    const int first = blockIdx.x, begun = min(first, tiles - 1);
     EdabDense<C, TH, TW, WARPS> dense;
-    EdabTrunk trunk = {p.input, nullptr, p.l, p.g, p.row_means, p.column_means, p.local_sums, nullptr, p.u[0],
-                       p.height, p.width, p.tiles_x, p.tiles_y, p.tiles_x * p.tiles_y, false, true};
-    GridBarrier barrier = {p.barrier, 0};
+    EdabTrunk trunk = {p.input, nullptr, p.l, p.g, p.row_means, p.column_means, nullptr, nullptr, p.u[0],
+                       p.height, p.width, p.per_pixel, p.tiles_x, p.tiles_y, false, true};
+    GridBarrier barrier;
     grid_dependency_wait();
-    if (first < tiles) dense.begin(trunk, first, tile_shared);
+    barrier.prepare(p.barrier);
+    int located = begun;
+    dense.locate(trunk, located);
+    dense.begin(trunk);
+    EdabBranchTile branch_tile;
+    int branch_located = -1;
     for (int step = 0;; step++) {
         const unsigned char* weights = STAGED ? shared : p.weights + step * W::bytes;
+        // What this step's branches add to was read in the step before the last.
+        if (first == 0 && threadIdx.x < C / 2) p.local_sums[step % 2][threadIdx.x] = 0;
         // The next kernel finds room only once this one's blocks end.
         if (step == p.count) grid_dependency_release();
         for (int tile = first; tile < tiles; tile += gridDim.x) {
-            if (tile != first) {
-                __syncthreads();
-                dense.begin(trunk, tile, tile_shared);
+            if (tile != located) {
+                located = tile;
+                dense.locate(trunk, tile);
+                dense.begin(trunk);
             }
-            dense.run(trunk, weights, tile_shared, [&] {
-                if (STAGED && tile == first) prefetch.wait(step);
-            });
+            // The next step's weights take the place of this one's as these are done with: all at once later on
+            // would hold up the other blocks' loads, and so the barriers.
+            dense.run(
+                trunk, weights, tile_shared,
+                [&] {
+                    if (STAGED && tile == first) prefetch.wait(step);
+                },
+                [&](int from, int to) {
+                    if (tile + gridDim.x >= tiles) fetch_weights(step + 1, from, to);
+                });
         }
+        // Blocks without a tile have not waited for this step's batch yet, which must not outlive them.
+        if (STAGED && first >= tiles) prefetch.wait(step);
         if (step == p.count) break;
         barrier.arrive();
-        // Blocks without a tile have not waited for this step's batch yet.
-        if (STAGED && first >= tiles) prefetch.wait(step);
-        fetch_weights(step + 1);
         barrier.wait();
 
-        const EdabBranches branches = {trunk.u_out, p.l, p.g, p.row_means, p.column_means, p.local_sums,
-                                       p.height, p.width, p.dilations[step], p.tile_w, p.tiles_x, p.tiles_y};
-        const float* taps = reinterpret_cast<const float*>(
+        const EdabBranches branches = {trunk.u_out, p.l, p.g, p.row_means, p.column_means, p.local_sums[step % 2],
+                                       p.height, p.width, p.dilations[step], p.per_row, p.per_column, p.tile_w};
+        const Half8* taps = reinterpret_cast<const Half8*>(
             STAGED ? shared + W::dense_bytes + step % 2 * W::taps_bytes : weights + W::dense_bytes);
-        for (int tile = first; tile < p.tiles_x * p.tiles_y * (C / 16); tile += gridDim.x) {
+        const int rest = first < tiles ? W::up2 : 0;
+        if (first >= branch_tiles) fetch_weights(step + 1, rest, W::dense_bytes);
+        for (int tile = first; tile < branch_tiles; tile += gridDim.x) {
             if (tile != first) __syncthreads();
-            edab_depthwise<ROWS, WARPS>(branches, taps, tile, C / 2, tile_shared + T::m);
+            if (tile != branch_located) {
+                branch_located = tile;
+                branch_tile.locate(tile, p.tiles_x, p.tiles_y, p.tile_w, p.height, p.width, C / 2);
+            }
+            edab_depthwise<WARPS, C / 2>(branches, branch_tile, taps, reinterpret_cast<Half8*>(tile_shared), [&] {
+                if (tile == first) fetch_weights(step + 1, rest, W::dense_bytes);
+            });
         }
         barrier.arrive();
         trunk.joins = true;
+        trunk.local_sums = p.local_sums[step % 2];
         trunk.begins = step + 1 < p.count;
         if (step > 0) trunk.x = trunk.x_out;
         trunk.x_out = trunk.begins ? p.x[step % 2] : p.out;
         trunk.u = trunk.u_out;
         trunk.u_out = p.u[(step + 1) % 2];
-        if (first < tiles) dense.begin(trunk, first, tile_shared);
+        if (located != begun) {
+            located = begun;
+            dense.locate(trunk, located);
+        }
+        dense.begin(trunk);
         barrier.wait();
     }
 }
 
-#define EDAB_STAGE(C, TH, TW, ROWS, WARPS, BLOCKS)                                             \
+// BLOCKS: at least as many on one multiprocessor.
+#define EDAB_STAGE(C, TH, TW, WARPS, BLOCKS)                                                   \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
-        edab_stage_##C##_##TH##x##TW(const __grid_constant__ EdabStage p) {                    \
-        edab_stage<C, TH, TW, ROWS, WARPS, true>(p);                                           \
+        edab_stage_##C(const __grid_constant__ EdabStage p) {                                  \
+        edab_stage<C, TH, TW, WARPS, true>(p);                                                 \
     }                                                                                          \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
-        edab_stage_##C##_##TH##x##TW##_lean(const __grid_constant__ EdabStage p) {             \
-        edab_stage<C, TH, TW, ROWS, WARPS, false>(p);                                          \
+        edab_stage_##C##_lean(const __grid_constant__ EdabStage p) {                           \
+        edab_stage<C, TH, TW, WARPS, false>(p);                                                \
     }
 
-EDAB_STAGE(16, 8, 16, 4, 8, 2)
-EDAB_STAGE(64, 8, 16, 4, 8, 2)
-EDAB_STAGE(128, 8, 8, 4, 8, 1)
+EDAB_STAGE(16, 8, 16, 8, 2)
+EDAB_STAGE(64, 8, 16, 8, 2)
+EDAB_STAGE(128, 8, 8, 8, 1)

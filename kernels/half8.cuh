@@ -52,6 +52,11 @@ __device__ __forceinline__ __half2 prelu2(__half2 x, __half2 slope) {
     return __hfma2(slope, __hmin2_nan(x, zero), __hmax2_nan(x, zero));
 }
 
+// As prelu2, with `bend` the slope less one.
+__device__ __forceinline__ __half2 bent2(__half2 x, __half2 bend) {
+    return __hfma2(bend, __hmin2(x, __half2half2(__ushort_as_half(0))), x);
+}
+
 // As sigmoid, of two values; off by at most 2^-11, the spacing of f16 below 1.
 __device__ __forceinline__ __half2 sigmoid2(__half2 x) {
     const __half2 half = __half2half2(__ushort_as_half(0x3800));

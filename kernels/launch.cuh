@@ -1,6 +1,8 @@
-// Order between kernels that overlap on one stream (programmatic dependent launch), and between the
-// blocks of a grid or a cluster.
+// Order between kernels that overlap on one stream (programmatic dependent launch), and copies in the
+// background.
 #pragma once
+
+#include "delay.cuh"
 
 // Waits until every kernel before this one on the stream has ended and its writes are seen. A kernel
 // calls it before it touches any activation; every kernel calls it, so that the order is transitive.
@@ -8,13 +10,16 @@ __device__ __forceinline__ void grid_dependency_wait() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
+    injected_delay();
 }
 
 // Lets the next kernel on the stream start, up to its own wait.
 __device__ __forceinline__ void grid_dependency_release() {
+    injected_delay();
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+    injected_delay();
 }
 
 // Copies 16 bytes from global to shared memory in the background, or zeros where `valid` is false.

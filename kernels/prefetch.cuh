@@ -2,12 +2,12 @@
 #pragma once
 #include "launch.cuh"
 
-// By one thread's bulk copies on Hopper and later, else by background copies of all threads. Sizes and
+// By the second warp's bulk copies on Hopper and later, else by background copies of all threads. Sizes and
 // addresses are multiples of 16. One batch of copies at a time: `begin`, `copy`s, and `wait` before the next.
 struct Prefetch {
     unsigned long long barrier;
 
-    // By all threads, once; a barrier of the block must come before the first `wait`.
+    // By all threads, once; a barrier of the block must come before the first `begin`.
     __device__ __forceinline__ void prepare() {
 #if __CUDA_ARCH__ >= 900
         if (threadIdx.x == 0) {
@@ -21,7 +21,7 @@ struct Prefetch {
     // a barrier of the block stands between.
     __device__ __forceinline__ void begin(unsigned total) {
 #if __CUDA_ARCH__ >= 900
-        if (threadIdx.x == 0) {
+        if (threadIdx.x == 32) {
             asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(address()), "r"(total)
                          : "memory");
         }
@@ -30,19 +30,17 @@ struct Prefetch {
 
     __device__ __forceinline__ void copy(void* shared, const void* global, unsigned bytes) {
 #if __CUDA_ARCH__ >= 900
-        if (threadIdx.x == 0) {
+        if (threadIdx.x / 32 == 1) {
             // In pieces, and each block from another one on: all blocks read the same bytes, and would
             // otherwise ask the same part of the L2 cache at the same time.
-            const unsigned piece = 4096, pieces = (bytes + piece - 1) / piece;
-            unsigned at = blockIdx.x % pieces;
-            for (unsigned i = 0; i < pieces; i++) {
-                unsigned from = at * piece, size = min(piece, bytes - from);
+            const unsigned piece = 16384, pieces = (bytes + piece - 1) / piece;
+            for (unsigned i = threadIdx.x % 32; i < pieces; i += 32) {
+                unsigned from = (blockIdx.x + i) % pieces * piece, size = min(piece, bytes - from);
                 unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared)) + from;
                 asm volatile(
                     "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
                     "l"(static_cast<const char*>(global) + from), "r"(size), "r"(address())
                     : "memory");
-                at = at + 1 == pieces ? 0 : at + 1;
             }
         }
 #else

@@ -27,6 +27,8 @@ pub(crate) mod line;
 pub(crate) mod map;
 pub(crate) mod msau;
 pub(crate) mod network;
+#[cfg(test)]
+mod overlap;
 pub(crate) mod pack;
 pub(crate) mod preprocess;
 pub(crate) mod scan;
@@ -74,7 +76,8 @@ struct Prepared {
     frame: FrameBuffers,
     graph: Graph,
     // The graph holds addresses in these.
-    _maps: GpuMaps,
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the tests look"))]
+    maps: GpuMaps,
     _plans: (preprocess::PreprocessPlan, head::HeadPlan),
 }
 
@@ -231,7 +234,7 @@ impl Engine {
             key,
             frame,
             graph,
-            _maps: maps,
+            maps,
             _plans: (preprocess, head),
         })
     }

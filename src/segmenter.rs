@@ -213,8 +213,9 @@ impl Segmenter {
     /// Returns the mask of `image`, of the image's size, and its confidence if asked for.
     ///
     /// Errs if the network gives values that are not finite, or if the GPU fails: see
-    /// [`Error::is_device_lost`]. Out of memory on a GPU errs only if freeing all of the engine's own
-    /// does not help.
+    /// [`Error::is_device_lost`]. The first time that a GPU's memory runs out, all of the engine's own is
+    /// freed and the image tried again; if that does not help, and ever after, the GPU is as good as
+    /// lost.
     pub fn run(&self, image: &ImageView<'_>, with_confidence: bool) -> Result<Segmentation> {
         #[cfg(feature = "inject-faults")]
         self.fault.strike(&self.backend)?;

@@ -8,6 +8,7 @@ use std::ptr::null_mut;
 
 use anyhow::{Result, ensure};
 use cudarc::driver::sys::{self, CUresult};
+use ecmnet_ros::engine::CudaError;
 use ecmnet_ros::segmenter::DeviceChoice;
 use ecmnet_ros::{Error, ImageView, NetworkSize, Segmenter, SegmenterOptions};
 use tempfile::NamedTempFile;
@@ -60,25 +61,31 @@ fn segmenter() -> Result<Segmenter> {
 }
 
 #[test]
-fn the_engine_gives_up_its_own_memory_and_goes_on_and_errs_where_that_is_not_enough() -> Result<()>
-{
+fn the_engine_gives_its_own_memory_back_once_and_the_second_time_only_a_new_one_goes_on()
+-> Result<()> {
     let bytes = seeded::image_bytes(1024, 1024);
     let large = ImageView::from_rgb8(1024, 1024, &bytes)?;
     let small = ImageView::from_rgb8(512, 256, &bytes)?;
+    let other = ImageView::from_rgb8(256, 512, &bytes)?;
     let want = segmenter()?.run(&small, false)?.mask;
     let segmenter = segmenter()?;
     segmenter.run(&large, false)?;
     let hog = Hog::new()?;
     // The large image's buffers must go for this one's.
     assert_eq!(segmenter.run(&small, false)?.mask, want);
-    let bytes = vec![0; 3 * 4096 * 4096];
-    let larger = ImageView::from_rgb8(4096, 4096, &bytes)?;
-    match segmenter.run(&larger, false) {
-        Err(Error::Cuda(error)) if error.is_out_of_memory() => assert!(!error.is_sticky()),
+    drop(hog);
+    segmenter.run(&large, false)?;
+    let hog = Hog::new()?;
+    // They would do once more.
+    match segmenter.run(&other, false) {
+        Err(error @ Error::Cuda(CudaError::Exhausted)) => assert!(error.is_device_lost()),
         other => panic!("{:?}", other.map(|_| "a mask")),
     }
-    drop(hog);
-    segmenter.run(&larger, false)?;
+    // What has its buffers still gets a mask of its own.
+    assert_eq!(segmenter.run(&small, false)?.mask, want);
+    drop((hog, segmenter));
+    let segmenter = self::segmenter()?;
+    segmenter.run(&other, false)?;
     assert_eq!(segmenter.run(&small, false)?.mask, want);
     Ok(())
 }

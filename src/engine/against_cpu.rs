@@ -32,7 +32,7 @@ pub(crate) const SIZES: [[usize; 2]; 12] = [
 pub(crate) fn gpu_and_small() -> Result<[Gpu; 2]> {
     let small = GpuLimits {
         shared_memory_bytes: Some(99 << 10),
-        no_cluster: true,
+        ..GpuLimits::default()
     };
     Ok([Gpu::open(0, GpuLimits::default())?, Gpu::open(0, small)?])
 }

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 
@@ -30,8 +32,9 @@ include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 pub struct GpuLimits {
     /// Most bytes of shared memory that a block takes, below the card's own limit.
     pub shared_memory_bytes: Option<u32>,
-    /// Whether thread block clusters are left alone, as on cards older than Hopper.
-    pub no_cluster: bool,
+    /// Whether a kernel starts only when the one before it has ended, on one stream: slower, and the
+    /// same bits.
+    pub no_overlap: bool,
 }
 
 /// Streams for work beside the engine's own.
@@ -50,7 +53,10 @@ struct Device {
     name: String,
     multiprocessors: u32,
     shared_memory_bytes: u32,
-    has_clusters: bool,
+    has_overlap: bool,
+    /// Addresses and bytes of buffers that were given no values, for [`Gpu::poison`].
+    #[cfg(test)]
+    unwritten: Mutex<BTreeMap<sys::CUdeviceptr, usize>>,
 }
 
 // SAFETY: the driver's handles may be used from any thread whose current context is theirs, which
@@ -77,8 +83,6 @@ impl Gpu {
             attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ];
         let optin = attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
-        let clusters =
-            compute_capability[0] >= 9 && attribute(A::CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH)? != 0;
         let mut open = Device {
             device,
             context,
@@ -88,7 +92,9 @@ impl Gpu {
             name: device_name(device)?,
             multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_memory_bytes: limits.shared_memory_bytes.map_or(optin, |l| l.min(optin)),
-            has_clusters: clusters && !limits.no_cluster,
+            has_overlap: !limits.no_overlap,
+            #[cfg(test)]
+            unwritten: Mutex::default(),
         };
         // SAFETY: the context was retained above.
         check("cuCtxSetCurrent", unsafe {
@@ -139,15 +145,23 @@ impl Gpu {
 
     /// Returns the stream that the engine works on.
     pub(crate) fn stream(&self) -> Stream {
-        Stream::borrowed(self.0.stream)
+        Stream::borrowed(self.0.stream, self.0.has_overlap)
     }
 
-    /// Returns stream `i` of those for work beside the engine's own.
+    /// Returns stream `i` of those for work beside the engine's own, which it is where nothing overlaps.
     ///
     /// # Panics
     /// If there are no more than `i`.
     pub(crate) fn side_stream(&self, i: usize) -> Stream {
-        Stream::borrowed(self.0.side_streams[i])
+        let side = self.0.side_streams[i];
+        Stream::borrowed(
+            if self.0.has_overlap {
+                side
+            } else {
+                self.0.stream
+            },
+            self.0.has_overlap,
+        )
     }
 
     /// Returns the device's name, as `NVIDIA H100 80GB HBM3`.
@@ -165,11 +179,6 @@ impl Gpu {
         self.0.shared_memory_bytes
     }
 
-    /// Returns whether thread block clusters may be used.
-    pub(crate) fn has_clusters(&self) -> bool {
-        self.0.has_clusters
-    }
-
     /// Returns the device's free and total memory in bytes.
     #[cfg(test)]
     pub(crate) fn memory_bytes(&self) -> Result<[usize; 2], CudaError> {
@@ -179,6 +188,47 @@ impl Gpu {
             sys::cuMemGetInfo_v2(&mut free, &mut total)
         })?;
         Ok([free, total])
+    }
+
+    /// Sets every byte of the buffers that were allocated without values, in the order of `stream`: what
+    /// a kernel reads of them before another has written it is NaN.
+    #[cfg(test)]
+    pub(crate) fn poison(&self, stream: &Stream) -> Result<(), CudaError> {
+        let unwritten = self.unwritten();
+        for (pointer, bytes) in unwritten.iter() {
+            // SAFETY: a buffer's drop takes it off the list before it frees that many bytes.
+            check("cuMemsetD8Async", unsafe {
+                sys::cuMemsetD8Async(*pointer, 0xFF, *bytes, stream.handle())
+            })?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn unwritten(&self) -> MutexGuard<'_, BTreeMap<sys::CUdeviceptr, usize>> {
+        let unwritten = self.0.unwritten.lock();
+        unwritten.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the kernels' variable `name` in every file of them that has it.
+    #[cfg(all(test, feature = "inject-faults"))]
+    pub(crate) fn set_variable(&self, name: &std::ffi::CStr, value: u32) -> Result<(), CudaError> {
+        for module in self.0.modules.values() {
+            let (mut pointer, mut bytes) = (0, 0);
+            // SAFETY: the module is loaded; all three outlive the call.
+            match unsafe {
+                sys::cuModuleGetGlobal_v2(&mut pointer, &mut bytes, *module, name.as_ptr())
+            } {
+                CUresult::CUDA_ERROR_NOT_FOUND => continue,
+                result => check("cuModuleGetGlobal", result)?,
+            }
+            // SAFETY: the variable is a word, as the kernels declare it.
+            check("cuMemsetD32Async", unsafe {
+                let words = bytes / size_of::<u32>();
+                sys::cuMemsetD32Async(pointer, value, words, self.0.stream)
+            })?;
+        }
+        self.stream().synchronise()
     }
 }
 

@@ -1,5 +1,4 @@
-//! A stage of EDABs on the GPU, in one launch: by a grid that meets at a barrier between the steps, or,
-//! where the map is small, by one cluster that keeps it in its shared memory.
+//! A stage of EDABs on the GPU, in one launch: its blocks meet at a barrier of the grid between the steps.
 
 use half::f16;
 
@@ -8,13 +7,13 @@ use super::extent::kernel_size;
 use crate::error::Result;
 use crate::network::layers::{ChannelOrder, Layers};
 use crate::ops::ChannelActivation;
-use weights::{dense_bytes, identity, stage_weights, step_bytes, taps_bytes};
+use weights::{dense_bytes, identity, stage_weights, taps_bytes};
 
 #[cfg(test)]
 mod tests;
 mod weights;
 
-/// Threads of a block of either kernel of 64 and 128 channels.
+/// Threads of a block of the grid.
 const THREADS: u32 = 256;
 
 /// Pixels of a dense step's tile, `[rows, columns]`.
@@ -26,7 +25,7 @@ fn dense_tile(channels: usize) -> [usize; 2] {
 }
 
 /// Rows and most columns of a depthwise step's tile.
-const DEPTHWISE_TILE: [usize; 2] = [4, 128];
+const DEPTHWISE_TILE: [usize; 2] = [8, 64];
 
 /// Most blocks of EDAB in a stage.
 const MAX_BLOCKS: usize = 16;
@@ -37,11 +36,7 @@ pub(crate) struct EdabStage {
     dilations: Vec<usize>,
     weights: Buffer<u8>,
     kernel: Kernel,
-    /// Whether a block of the grid keeps a step's weights in its shared memory.
-    is_staged: bool,
-    /// The kernel for small maps, where the card has clusters.
-    cluster: Option<Kernel>,
-    shared_memory_bytes: u32,
+    shared_bytes: u32,
     multiprocessors: u32,
 }
 
@@ -54,7 +49,7 @@ pub(crate) struct EdabScratch {
     g: Buffer<f16>,
     row_means: Buffer<f16>,
     column_means: Buffer<f16>,
-    local_sums: Buffer<f32>,
+    local_sums: [Buffer<u64>; 2],
     barrier: Buffer<u32>,
 }
 
@@ -68,6 +63,7 @@ impl EdabScratch {
             each.max().unwrap_or(0)
         };
         let x = most(&|c, [h, w]| c * h * w);
+        let channels = most(&|c, _| c / 2);
         let tiles = |size| DepthwiseTiles::new(size).tiles;
         Ok(Self {
             x: [Buffer::new(gpu, x)?, Buffer::new(gpu, x)?],
@@ -76,10 +72,7 @@ impl EdabScratch {
             g: Buffer::new(gpu, x / 2)?,
             row_means: Buffer::new(gpu, most(&|c, size| tiles(size)[1] * size[0] * c / 2))?,
             column_means: Buffer::new(gpu, most(&|c, size| tiles(size)[0] * size[1] * c / 2))?,
-            local_sums: Buffer::new(
-                gpu,
-                most(&|c, size| tiles(size)[0] * tiles(size)[1] * c / 2),
-            )?,
+            local_sums: [Buffer::new(gpu, channels)?, Buffer::new(gpu, channels)?],
             barrier: Buffer::from_slice(gpu, &[0])?,
         })
     }
@@ -98,38 +91,17 @@ struct StageParameters {
     g: u64,
     row_means: u64,
     column_means: u64,
-    local_sums: u64,
+    local_sums: [u64; 2],
     barrier: u64,
     size: [i32; 2],
     count: i32,
+    per_row: f32,
+    per_column: f32,
+    per_pixel: f32,
     tile_w: i32,
     tiles_x: i32,
     tiles_y: i32,
     reach: i32,
-    dilations: [i32; MAX_BLOCKS],
-}
-
-/// Blocks of the cluster.
-const CLUSTER_BLOCKS: usize = 8;
-
-/// Threads of each.
-const CLUSTER_THREADS: u32 = 512;
-
-/// Channels of a stage that a cluster takes.
-const CLUSTER_CHANNELS: usize = 16;
-
-/// Most pixels for one block of it: with more, the grid is faster.
-const CLUSTER_PIXELS: usize = 512;
-
-/// The argument of `edab_cluster`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct ClusterParameters {
-    x: u64,
-    weights: u64,
-    out: u64,
-    size: [i32; 2],
-    count: i32,
     dilations: [i32; MAX_BLOCKS],
 }
 
@@ -167,22 +139,17 @@ impl EdabStage {
         let out_order = orders[dilations.len()].clone();
         let act = act(&out_order)?.unwrap_or_else(|| identity(channels));
         let weights = stage_weights(layers, &orders, &act)?;
-        let has_cluster = channels == CLUSTER_CHANNELS && gpu.has_clusters();
-        let cluster = has_cluster.then(|| gpu.kernel("edab_cluster", "edab_cluster"));
+        let reach = dilations.iter().copied().max().unwrap_or(1);
+        let shared_bytes = |is_staged| shared_bytes(channels, is_staged, reach);
         // The kernel's own static shared memory comes on top.
-        let staged_bytes = shared_bytes(channels, true, 0) + 2048;
-        let is_staged = staged_bytes <= gpu.shared_memory_bytes() as usize;
-        let [rows, columns] = dense_tile(channels);
+        let is_staged = shared_bytes(true) + 4096 <= gpu.shared_memory_bytes() as usize;
         let suffix = if is_staged { "" } else { "_lean" };
-        let name = format!("edab_stage_{channels}_{rows}x{columns}{suffix}");
         let stage = Self {
             channels,
             dilations: dilations.to_vec(),
             weights: Buffer::from_slice(gpu, &weights)?,
-            kernel: gpu.kernel("edab_stage", &name)?,
-            is_staged,
-            cluster: cluster.transpose()?,
-            shared_memory_bytes: gpu.shared_memory_bytes(),
+            kernel: gpu.kernel("edab_stage", &format!("edab_stage_{channels}{suffix}"))?,
+            shared_bytes: shared_bytes(is_staged) as u32,
             multiprocessors: gpu.multiprocessors(),
         };
         Ok((stage, out_order))
@@ -205,25 +172,6 @@ impl EdabStage {
         for (to, dilation) in dilations.iter_mut().zip(&self.dilations) {
             *to = *dilation as i32;
         }
-        if let Some(cluster) = &self.cluster
-            && let Some(shared_bytes) = self.cluster_bytes(size)
-        {
-            let parameters = ClusterParameters {
-                x: input.address(),
-                weights: self.weights.address(),
-                out: output.address(),
-                size: kernel_size,
-                count: self.dilations.len() as i32,
-                dilations,
-            };
-            let blocks = CLUSTER_BLOCKS as u32;
-            let launch = Launch {
-                cluster: blocks,
-                ..Launch::new([blocks, 1, 1], CLUSTER_THREADS, shared_bytes as u32)
-            };
-            // SAFETY: the parameters are the kernel's struct, and its buffers were checked above.
-            return unsafe { cluster.launch(stream, &launch, &parameters) };
-        }
         let h = self.channels / 2;
         for x in &scratch.x {
             x.check_len("an EDAB stage's maps", len)?;
@@ -236,7 +184,9 @@ impl EdabStage {
         let [tiles_y, tiles_x] = tiles;
         (scratch.row_means).check_len("an EDAB stage's row means", tiles_x * size[0] * h)?;
         (scratch.column_means).check_len("an EDAB stage's column means", tiles_y * size[1] * h)?;
-        (scratch.local_sums).check_len("an EDAB stage's local sums", tiles_y * tiles_x * h)?;
+        for sums in &scratch.local_sums {
+            sums.check_len("an EDAB stage's local sums", h)?;
+        }
         let reach = self.dilations.iter().copied().max().unwrap_or(1);
         let parameters = StageParameters {
             input: input.address(),
@@ -248,45 +198,31 @@ impl EdabStage {
             g: scratch.g.address(),
             row_means: scratch.row_means.address(),
             column_means: scratch.column_means.address(),
-            local_sums: scratch.local_sums.address(),
+            local_sums: scratch.local_sums.each_ref().map(Buffer::address),
             barrier: scratch.barrier.address(),
             size: kernel_size,
             count: self.dilations.len() as i32,
+            per_row: 1.0 / size[0] as f32,
+            per_column: 1.0 / size[1] as f32,
+            per_pixel: 1.0 / (size[0] * size[1]) as f32,
             tile_w: width as i32,
             tiles_x: tiles_x as i32,
             tiles_y: tiles_y as i32,
             reach: reach as i32,
             dilations,
         };
-        let columns = size[1].min(width + 2 * reach);
-        let shared_bytes = shared_bytes(self.channels, self.is_staged, columns);
         let [rows, columns] = dense_tile(self.channels);
         let dense_tiles = size[0].div_ceil(rows) * size[1].div_ceil(columns);
         let tiles = dense_tiles.max(tiles_y * tiles_x * h / 8) as u32;
         let mut launch = Launch {
             is_cooperative: true,
-            ..Launch::new([1, 1, 1], THREADS, shared_bytes as u32)
+            ..Launch::new([1, 1, 1], THREADS, self.shared_bytes)
         };
         let resident = self.kernel.resident_blocks(&launch)? * self.multiprocessors;
         launch.grid[0] = tiles.min(resident);
         // SAFETY: the parameters are the kernel's struct, its buffers were checked above, and the weights
         // were packed for it.
         unsafe { self.kernel.launch(stream, &launch, &parameters) }
-    }
-
-    /// Returns the shared memory of a block of the cluster, where a map of this size is one's.
-    fn cluster_bytes(&self, [height, width]: [usize; 2]) -> Option<usize> {
-        let band = height.div_ceil(CLUSTER_BLOCKS);
-        if band * width > CLUSTER_PIXELS {
-            return None;
-        }
-        let pixels = 9 * band * width + 2 * width + 2 * band;
-        let lines = band.next_multiple_of(16) + width.next_multiple_of(16);
-        let weights = (self.dilations.len() + 1) * step_bytes(self.channels);
-        // Maps, column sums, means and gates, as kernels/edab_cluster.cu lays them out.
-        let bytes = pixels * 16 + width * 32 + lines * (32 + 16) + weights;
-        // The kernel's own static shared memory comes on top.
-        (bytes + 2048 <= self.shared_memory_bytes as usize).then_some(bytes)
     }
 }
 
@@ -301,21 +237,32 @@ impl DepthwiseTiles {
     }
 }
 
-/// Shared memory of `edab_stage_*`, which checks it, where a depthwise tile reads `columns`.
-fn shared_bytes(channels: usize, is_staged: bool, columns: usize) -> usize {
+/// Shared memory of `edab_stage_*`, which checks it, for dilations up to `reach`.
+fn shared_bytes(channels: usize, is_staged: bool, reach: usize) -> usize {
     let h = channels / 2;
     let [tile_h, tile_w] = dense_tile(channels);
-    let [rows, columns_around] = [tile_h + 2, tile_w + 2];
-    let padded = (rows * columns_around).next_multiple_of(16);
-    let lines = rows.next_multiple_of(16) + columns_around.next_multiple_of(16);
-    let [wide, narrow] = [(channels + 8) * 2, (h + 8) * 2];
-    let x = padded * wide;
-    let (m, u1, means) = (padded * narrow, tile_h * columns_around * narrow, 2 * lines * narrow);
-    let dense = m + u1 + means + (h * 2).next_multiple_of(16) + h * 4;
-    let depthwise = 2 * DEPTHWISE_TILE[0] * columns * 16;
+    let [rows, columns] = [tile_h + 2, tile_w + 2];
+    let padded = (rows * columns).next_multiple_of(16);
+    let lines = rows.next_multiple_of(16) + columns.next_multiple_of(16);
+    let narrow = (h + 8) * 2;
+    // Rounded up to what all warps of up1 take.
+    let strip = (tile_h * columns).next_multiple_of(16 * up1_warps(channels));
+    let dense = (padded + strip + 2 * lines) * narrow + (h * 2).next_multiple_of(16) + h * 4;
+    let [rows, columns] = DEPTHWISE_TILE;
+    let stride = (columns + 2 * reach + 3) / 8 * 8 + 4;
+    let depthwise = 2 * rows * stride * 16;
     let weights = match is_staged {
         true => dense_bytes(channels) + 2 * taps_bytes(channels),
         false => 0,
     };
-    weights + x + dense.max(depthwise)
+    weights + dense.max(depthwise)
+}
+
+/// Rows of warps in up1's product: `EdabWarps` of kernels/edab_dense.cuh.
+fn up1_warps(channels: usize) -> usize {
+    match channels {
+        128 => 2,
+        64 => 4,
+        _ => 8,
+    }
 }

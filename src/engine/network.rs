@@ -432,7 +432,7 @@ mod tests {
     fn the_network_equals_the_cpus_as_on_a_small_old_card() -> anyhow::Result<()> {
         let limits = GpuLimits {
             shared_memory_bytes: Some(99 << 10),
-            no_cluster: true,
+            ..GpuLimits::default()
         };
         let weights = Weights::from_bytes(&seeded_weights("A", 19)?)?;
         for size in [[357, 481], [512, 1024]] {

@@ -7,7 +7,7 @@ use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backend::Backend;
-use crate::engine::CudaError;
+use crate::engine::{CudaError, Engine};
 use crate::error::{Error, Result};
 
 /// A fault to come.
@@ -51,7 +51,7 @@ impl Fault {
         match (self.kind, backend) {
             (Some((Kind::Lost, at)), _) if at == frame => Err(CudaError::lost().into()),
             (Some((Kind::Trap, at)), Backend::Gpu(gpu)) if at == frame => {
-                gpu.hold().as_mut().map_or(Ok(()), |engine| engine.trap())
+                gpu.hold().engine.as_ref().map_or(Ok(()), Engine::trap)
             }
             _ => Ok(()),
         }

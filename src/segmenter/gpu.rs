@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Segmentation, StageTimes};
-use crate::engine::{Engine, GpuLimits};
+use crate::engine::{CudaError, Engine, GpuLimits};
 use crate::error::{Error, Result};
 use crate::image::ImageView;
 use crate::network::Weights;
@@ -15,8 +15,15 @@ pub(super) struct Gpu {
     weights: Weights,
     index: usize,
     name: String,
-    /// `None` after a failure to make it anew.
-    engine: Mutex<Option<Engine>>,
+    held: Mutex<Held>,
+}
+
+/// The engine, and what has become of it.
+pub(super) struct Held {
+    /// `None` where it could not be made anew.
+    pub(super) engine: Option<Engine>,
+    /// Whether memory ran out, and the first engine is gone.
+    is_second: bool,
 }
 
 impl Gpu {
@@ -27,7 +34,10 @@ impl Gpu {
             name: format!("cuda:{index} ({})", engine.device_name()),
             weights,
             index,
-            engine: Mutex::new(Some(engine)),
+            held: Mutex::new(Held {
+                engine: Some(engine),
+                is_second: false,
+            }),
         })
     }
 
@@ -79,33 +89,31 @@ impl Gpu {
         })
     }
 
-    /// Does `work` with the engine; where memory runs out once more with a new one.
+    /// Does `work` with the engine; where memory runs out for the first time, once more with a new one.
     ///
     /// The old engine's memory goes first, with that of every size it has met, and what is left may
-    /// suffice.
+    /// suffice. Where it runs out again the process has no remedy left: a new engine a frame would
+    /// take hundreds of frames' time and hold no more.
     fn with_engine<T>(&self, mut work: impl FnMut(&mut Engine) -> Result<T>) -> Result<T> {
         let mut held = self.hold();
-        match self.made(&mut held).and_then(&mut work) {
-            Err(Error::Cuda(error)) if error.is_out_of_memory() => {
-                *held = None;
-                self.made(&mut held).and_then(work)
+        let engine = held.engine.as_mut().ok_or(CudaError::Exhausted)?;
+        let done = match work(engine) {
+            Err(Error::Cuda(error)) if error.is_out_of_memory() && !held.is_second => {
+                held.is_second = true;
+                held.engine = None;
+                let engine = Engine::new(&self.weights, self.index, GpuLimits::default());
+                engine.and_then(|engine| work(held.engine.insert(engine)))
             }
+            done => done,
+        };
+        match done {
+            Err(Error::Cuda(error)) if error.is_out_of_memory() => Err(CudaError::Exhausted.into()),
             done => done,
         }
     }
 
-    fn made<'a>(&self, held: &'a mut Option<Engine>) -> Result<&'a mut Engine> {
-        match held {
-            Some(engine) => Ok(engine),
-            None => {
-                let engine = Engine::new(&self.weights, self.index, GpuLimits::default())?;
-                Ok(held.insert(engine))
-            }
-        }
-    }
-
     /// Locks the engine. One that another thread left by a panic begins its next frame anew.
-    pub(super) fn hold(&self) -> MutexGuard<'_, Option<Engine>> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn hold(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

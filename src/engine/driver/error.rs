@@ -51,6 +51,12 @@ pub enum CudaError {
         /// The bytes asked for.
         bytes: usize,
     },
+    /// The device's memory ran out again, when all of the engine's own had been freed once.
+    #[error(
+        "out of GPU memory again, after the engine gave all of its own back: end other programs on \
+         the GPU, or choose a smaller network size"
+    )]
+    Exhausted,
     /// A buffer has not the size that a kernel needs.
     #[error("{what} has {got} elements, but {expected} are needed")]
     Size {
@@ -103,12 +109,13 @@ impl CudaError {
         }
     }
 
-    /// Returns whether the device's context is lost, so that only a new process can go on.
+    /// Returns whether only a new process can go on: the device's context is lost, or memory ran out
+    /// twice.
     pub fn is_sticky(&self) -> bool {
         use CUresult as R;
-        matches!(
-            self,
-            Self::Call { code, .. } if matches!(
+        match self {
+            Self::Exhausted => true,
+            Self::Call { code, .. } => matches!(
                 code,
                 R::CUDA_ERROR_ILLEGAL_ADDRESS
                     | R::CUDA_ERROR_LAUNCH_TIMEOUT
@@ -126,8 +133,9 @@ impl CudaError {
                     | R::CUDA_ERROR_DEVICE_UNAVAILABLE
                     | R::CUDA_ERROR_SYSTEM_NOT_READY
                     | R::CUDA_ERROR_UNKNOWN
-            )
-        )
+            ),
+            _ => false,
+        }
     }
 }
 

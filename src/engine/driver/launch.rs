@@ -18,11 +18,8 @@ pub(crate) struct Stream {
 unsafe impl Send for Stream {}
 
 impl Stream {
-    pub(super) fn borrowed(handle: sys::CUstream) -> Self {
-        Self {
-            handle,
-            overlaps: true,
-        }
+    pub(super) fn borrowed(handle: sys::CUstream, overlaps: bool) -> Self {
+        Self { handle, overlaps }
     }
 
     pub(super) fn handle(&self) -> sys::CUstream {
@@ -74,8 +71,6 @@ pub(crate) struct Launch {
     pub(crate) block: u32,
     /// Dynamic shared memory of a block.
     pub(crate) shared_bytes: u32,
-    /// Blocks of a cluster along x; 1 for none.
-    pub(crate) cluster: u32,
     /// Whether all blocks must be resident together, for a barrier over the grid.
     pub(crate) is_cooperative: bool,
     /// Whether the kernel may start before the one before it on the stream has ended; it then waits by
@@ -90,7 +85,6 @@ impl Launch {
             grid,
             block,
             shared_bytes,
-            cluster: 1,
             is_cooperative: false,
             is_overlapped: true,
         }
@@ -183,7 +177,7 @@ impl Kernel {
                 got: launch.shared_bytes as usize,
             });
         }
-        let mut attributes = Vec::with_capacity(3);
+        let mut attributes = Vec::with_capacity(2);
         let mut add = |id, value| {
             attributes.push(sys::CUlaunchAttribute {
                 id,
@@ -191,13 +185,6 @@ impl Kernel {
                 value,
             });
         };
-        if launch.cluster > 1 {
-            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
-            value.clusterDim.x = launch.cluster;
-            value.clusterDim.y = 1;
-            value.clusterDim.z = 1;
-            add(Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, value);
-        }
         if launch.is_cooperative {
             let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
             value.cooperative = 1;

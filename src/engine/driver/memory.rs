@@ -14,6 +14,7 @@ pub(crate) trait Element: Copy + Default + 'static {}
 impl Element for u8 {}
 impl Element for i32 {}
 impl Element for u32 {}
+impl Element for u64 {}
 impl Element for f16 {}
 impl Element for f32 {}
 
@@ -33,14 +34,17 @@ impl<T: Element> Buffer<T> {
         // The driver refuses empty allocations.
         // SAFETY: `pointer` outlives the call.
         match unsafe { sys::cuMemAlloc_v2(&mut pointer, bytes.max(1)) } {
-            CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(CudaError::OutOfMemory { bytes }),
-            result => check("cuMemAlloc", result).map(|()| Self {
-                pointer,
-                len,
-                gpu: gpu.clone(),
-                element: PhantomData,
-            }),
+            CUresult::CUDA_ERROR_OUT_OF_MEMORY => return Err(CudaError::OutOfMemory { bytes }),
+            result => check("cuMemAlloc", result)?,
         }
+        #[cfg(test)]
+        gpu.unwritten().insert(pointer, bytes);
+        Ok(Self {
+            pointer,
+            len,
+            gpu: gpu.clone(),
+            element: PhantomData,
+        })
     }
 
     /// Allocates a copy of `values`; it is there when this returns.
@@ -57,6 +61,8 @@ impl<T: Element> Buffer<T> {
             )
         })?;
         gpu.stream().synchronise()?;
+        #[cfg(test)]
+        gpu.unwritten().remove(&buffer.pointer);
         Ok(buffer)
     }
 
@@ -163,6 +169,8 @@ impl<T: Element> Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
+        #[cfg(test)]
+        self.gpu.unwritten().remove(&self.pointer);
         if self.gpu.bind().is_ok() {
             // SAFETY: the pointer came from cuMemAlloc; the driver waits for work that uses it.
             unsafe {

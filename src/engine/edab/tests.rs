@@ -69,7 +69,9 @@ fn compare(name: &str, limits: GpuLimits, sizes: &[[usize; 2]]) -> anyhow::Resul
             for map in [u0, u1, &scratch.l, &scratch.g, x0, x1, rows, columns] {
                 map.fill_bytes(0xFF, &stream)?;
             }
-            scratch.local_sums.fill_bytes(0xFF, &stream)?;
+            for sums in &scratch.local_sums {
+                sums.fill_bytes(0xFF, &stream)?;
+            }
             let output = poisoned(&gpu, channels * size[0] * size[1])?;
             stage.launch(&stream, &input, &output, size, &scratch)?;
             Ok(output)
@@ -114,7 +116,7 @@ fn stages_of_each_width_equal_the_cpus() -> anyhow::Result<()> {
 fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Result<()> {
     let limits = GpuLimits {
         shared_memory_bytes: Some(99 << 10),
-        no_cluster: true,
+        ..GpuLimits::default()
     };
     for name in ["enc1", "enc2", "enc3"] {
         compare(name, limits, &[[5, 3], [45, 60], [64, 128]])?;
@@ -125,18 +127,7 @@ fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Resu
 #[test]
 #[ignore = "prints times instead of testing"]
 fn microseconds_of_each_stage() -> anyhow::Result<()> {
-    for no_cluster in [false, true] {
-        print_stages(no_cluster)?;
-    }
-    Ok(())
-}
-
-fn print_stages(no_cluster: bool) -> anyhow::Result<()> {
-    let limits = GpuLimits {
-        no_cluster,
-        ..GpuLimits::default()
-    };
-    let gpu = Gpu::open(0, limits)?;
+    let gpu = Gpu::open(0, GpuLimits::default())?;
     let weights = seeded()?;
     let layers = Layers::new(&weights, CpuPath::best());
     let deep: &[usize] = &[1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32];
@@ -156,15 +147,12 @@ fn print_stages(no_cluster: bool) -> anyhow::Result<()> {
         ("enc3", 16, deep, [64, 64]),
     ];
     for (name, channels, dilations, size) in stages {
-        if no_cluster && channels != CLUSTER_CHANNELS {
-            continue;
-        }
         let order = ChannelOrder::natural(channels);
         let (stage, _) = EdabStage::new(&gpu, &layers.pp(name), &order, dilations, |_| Ok(None))?;
         let (input, _) = made_map(&gpu, name, channels, size)?;
         let output = poisoned(&gpu, channels * size[0] * size[1])?;
         let scratch = EdabScratch::new(&gpu, &[(channels, size)])?;
-        let what = format!("{name} {size:?}, {} blocks, cluster {}", dilations.len(), !no_cluster);
+        let what = format!("{name} {size:?}, {} blocks", dilations.len());
         print_times(&gpu, &what, |stream| {
             stage.launch(stream, &input, &output, size, &scratch)
         })?;

@@ -26,7 +26,7 @@ pub(super) fn dense_bytes(channels: usize) -> usize {
 
 /// Returns the bytes of a block's depthwise taps, at the end of a step's weights.
 pub(super) fn taps_bytes(channels: usize) -> usize {
-    channels / 2 * 20 * 4
+    channels / 2 * 20 * 2
 }
 
 /// Returns the weights of the steps of a stage, one after the other: one more than there are blocks, since
@@ -53,7 +53,7 @@ pub(super) fn stage_weights(
             bytes.extend(bytes_from_activation(&pre));
             bytes.resize(beginning + dense_bytes(channels), 0);
             let taps = depthwise_taps(&block, channels / 2)?;
-            bytes.extend(taps.iter().flat_map(|tap| tap.to_ne_bytes()));
+            bytes.extend(bytes_from_halfs(&rounded(&taps)));
         } else {
             let act = bytes_from_activation(act);
             bytes.resize(beginning + dense_bytes(channels), 0);
@@ -79,7 +79,7 @@ fn pre_offset(channels: usize) -> usize {
     end_bytes(channels) + fragments * FRAGMENT + 2 * h * 4 + 2 * h * 2
 }
 
-/// `expand` and DDA's two halves as fragments; CA's taps, f32; `mid` as scale, shift, slope.
+/// `expand` and DDA's two halves as fragments; CA's taps, f32; `mid` as scale, shift, bend.
 fn end_weights(layers: &Layers<'_>, order: &ChannelOrder) -> Result<Vec<u8>> {
     let (channels, h) = (order.len(), order.len() / 2);
     let expand = rows_in_order(layers.values("expand.weight", &[channels, h, 1, 1])?, order);
@@ -96,7 +96,7 @@ fn end_weights(layers: &Layers<'_>, order: &ChannelOrder) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// `reduce`, `up1`, `up2` as fragments; both strips' bias, f32, and slope.
+/// `reduce`, `up1`, `up2` as fragments; both strips' bias, f32, and bend.
 fn beginning_weights(layers: &Layers<'_>, order: &ChannelOrder) -> Result<Vec<u8>> {
     let (channels, h) = (order.len(), order.len() / 2);
     let natural = ChannelOrder::natural(h);
@@ -114,13 +114,13 @@ fn beginning_weights(layers: &Layers<'_>, order: &ChannelOrder) -> Result<Vec<u8
     for values in [&up1.bias, &up2.bias] {
         bytes.extend(values.iter().flat_map(|value| value.to_ne_bytes()));
     }
-    for values in [&up1.slope, &up2.slope] {
-        bytes.extend(bytes_from_halfs(&rounded(values)));
+    for slopes in [&up1.slope, &up2.slope] {
+        bytes.extend(bytes_from_halfs(&rounded(&bends(slopes))));
     }
     Ok(bytes)
 }
 
-/// `[h/8, 20, 8]`: l1's three taps, bias and slope, then those of l2, g1 and g2.
+/// `[h/8, 20, 8]`: l1's three taps, bias and bend, then those of l2, g1 and g2.
 fn depthwise_taps(layers: &Layers<'_>, h: usize) -> Result<Vec<f32>> {
     let kernels = [
         ("l1", [3, 1]),
@@ -133,7 +133,7 @@ fn depthwise_taps(layers: &Layers<'_>, h: usize) -> Result<Vec<f32>> {
         let strip = layers.strip(name, h, kernel)?;
         for c in 0..h {
             let [a, b, d] = strip.taps[c];
-            let values = [a, b, d, strip.bias[c], strip.slope[c]];
+            let values = [a, b, d, strip.bias[c], strip.slope[c] - 1.0];
             for (j, value) in values.into_iter().enumerate() {
                 out[(c / 8 * 20 + i * 5 + j) * 8 + c % 8] = value;
             }
@@ -152,10 +152,16 @@ pub(super) fn identity(channels: usize) -> ChannelActivation {
 }
 
 fn bytes_from_activation(act: &ChannelActivation) -> Vec<u8> {
-    let values = [&act.scale, &act.shift, &act.slope];
+    let bends = bends(&act.slope);
+    let values = [&act.scale, &act.shift, &bends];
     (values.into_iter())
         .flat_map(|values| bytes_from_halfs(&rounded(values)))
         .collect()
+}
+
+/// Returns PReLU slopes less one, as the kernels add them: `x + bend * min(x, 0)`.
+fn bends(slopes: &[f32]) -> Vec<f32> {
+    slopes.iter().map(|slope| slope - 1.0).collect()
 }
 
 fn rounded(values: &[f32]) -> Vec<f16> {

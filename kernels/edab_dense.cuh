@@ -87,7 +87,8 @@ __device__ __forceinline__ void product(const unsigned char* fragments, const fl
             d[i][j][1] = d[i][j][3] = start.y;
         }
     }
-#pragma unroll
+    // Many steps are rolled up in part: else the compiler runs some of the sums one after the other.
+#pragma unroll(KT % 4 == 0 ? 4 : KT)
     for (int k = 0; k < KT; k++) {
         FragmentA a[M];
         uint2 columns[N];
@@ -174,8 +175,8 @@ struct EdabDense {
     static constexpr int THREADS = WARPS * 32;
     static constexpr int h = C / 2, H8 = h / 8, C8 = C / 8;
     // Each thread has one pixel, and a share of its channels, of u, l and g.
-    static constexpr int SLOTS = T::padded <= 64 ? 64 : T::padded <= 128 ? 128 : 256, SHARES = THREADS / SLOTS;
-    static constexpr int ITEMS = (H8 + SHARES - 1) / SHARES;
+    static constexpr int SLOTS = T::padded <= 128 ? 128 : 256, MOST = THREADS / SLOTS, SHARES = MOST < H8 ? MOST : H8;
+    static constexpr int ITEMS = H8 / SHARES;
     static_assert(SLOTS >= T::padded && SHARES >= 1, "a thread for each pixel");
     // A warp's task is 16 pixels, or several one after the other.
     static constexpr int TASKS = T::padded / 16, ROUNDS = (TASKS + WARPS - 1) / WARPS;
@@ -202,7 +203,7 @@ struct EdabDense {
         pixel = threadIdx.x % SLOTS;
         const int y = y0 + pixel / T::columns, column = x0 + pixel % T::columns;
         const bool inside = pixel < T::pixels && y >= 0 && y < p.height && column >= 0 && column < p.width;
-        at = threadIdx.x / SLOTS * (p.height * p.width) + (inside ? y * p.width + column : 0);
+        at = threadIdx.x / SLOTS % SHARES * (p.height * p.width) + (inside ? y * p.width + column : 0);
         if (ROUNDS == 1) locate_task(p, min(int(threadIdx.x / 32), TASKS - 1));
     }
 
@@ -388,23 +389,26 @@ struct EdabDense {
         __half* gains = reinterpret_cast<__half*>(shared + T::gains);
         float* local_means = reinterpret_cast<float*>(shared + T::local_means);
         const long long local_sum = tid < h ? __ldcg(reinterpret_cast<const long long*>(p.local_sums) + tid) : 0;
-        // Two lanes share a line's parts, so that all of them are on their way at once.
-        constexpr int LINES = 2 * (T::rows + T::columns) * H8;
-        for (int i = tid; i < up_to(LINES, 32); i += THREADS) {
-            const int item = i / 2, block = item % H8;
-            const bool is_row = item / H8 < T::rows;
-            const int line = is_row ? item / H8 : item / H8 - T::rows;
+        // One lane adds up a row's parts, two a column's, which are more.
+        constexpr int ROW_LANES = up_to(T::rows * H8, 32), LANES = ROW_LANES + 2 * T::columns * H8;
+        for (int i = tid; i < up_to(LANES, 32); i += THREADS) {
+            const bool is_row = i < ROW_LANES;
+            const int item = is_row ? i : (i - ROW_LANES) / 2, line = item / H8, block = item % H8;
             const int from = (is_row ? y0 : x0) + line, length = is_row ? p.height : p.width;
+            const bool is_line = is_row ? line < T::rows : line < T::columns;
             float sum[8] = {};
-            if (i < LINES && from >= 0 && from < length) {
-                const __half* means = is_row ? p.row_means : p.column_means;
-                add_parts(sum, reinterpret_cast<const Half8*>(means) + (from * H8 + block), i % 2, 2,
-                          is_row ? p.row_parts : p.column_parts, length * H8);
+            if (is_line && from >= 0 && from < length) {
+                const __half* parts = is_row ? p.row_means : p.column_means;
+                add_parts(sum, reinterpret_cast<const Half8*>(parts) + (from * H8 + block), is_row ? 0 : i % 2,
+                          is_row ? 1 : 2, is_row ? p.row_parts : p.column_parts, length * H8);
             }
             __syncwarp();
 #pragma unroll
-            for (int c = 0; c < 8; c++) sum[c] += __shfl_xor_sync(~0u, sum[c], 1);
-            if (i < LINES && i % 2 == 0) {
+            for (int c = 0; c < 8; c++) {
+                float other = __shfl_xor_sync(~0u, sum[c], 1);
+                if (!is_row) sum[c] += other;
+            }
+            if (is_line && (is_row || i % 2 == 0)) {
                 int row = is_row ? line : T::gate_rows + line;
                 *reinterpret_cast<Half8*>(means + row * T::narrow + block * 8) = half8_from_floats(sum);
             }
@@ -437,7 +441,7 @@ struct EdabDense {
         }
         __syncthreads();
         const __half* mid = reinterpret_cast<const __half*>(weights + W::mid);
-        if (pixel < T::padded) {
+        if (pixel < T::padded && tid < SLOTS * SHARES) {
             const int share = tid / SLOTS;
             const __half* row = gates + min(pixel / T::columns, T::rows - 1) * T::narrow;
             const __half* column = gates + (T::gate_rows + pixel % T::columns) * T::narrow;

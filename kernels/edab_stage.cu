@@ -108,8 +108,8 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
                                        p.height, p.width, p.dilations[step], p.per_row, p.per_column, p.tile_w};
         const Half8* taps = reinterpret_cast<const Half8*>(
             STAGED ? shared + W::dense_bytes + step % 2 * W::taps_bytes : weights + W::dense_bytes);
-        const int rest = first < tiles ? W::up2 : 0;
-        if (first >= branch_tiles) fetch_weights(step + 1, rest, W::dense_bytes);
+        auto fetch_rest = [&] { fetch_weights(step + 1, first < tiles ? W::up2 : 0, W::dense_bytes); };
+        if (first >= branch_tiles) fetch_rest();
         for (int tile = first; tile < branch_tiles; tile += gridDim.x) {
             if (tile != first) __syncthreads();
             if (tile != branch_located) {
@@ -117,7 +117,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
                 branch_tile.locate(tile, p.tiles_x, p.tiles_y, p.tile_w, p.height, p.width, C / 2);
             }
             edab_depthwise<WARPS, C / 2>(branches, branch_tile, taps, reinterpret_cast<Half8*>(tile_shared), [&] {
-                if (tile == first) fetch_weights(step + 1, rest, W::dense_bytes);
+                if (tile == first) fetch_rest();
             });
         }
         barrier.arrive();
@@ -138,16 +138,18 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
 }
 
 // BLOCKS: at least as many on one multiprocessor.
-#define EDAB_STAGE(C, TH, TW, WARPS, BLOCKS)                                                   \
+#define EDAB_STAGE(NAME, C, TH, TW, WARPS, BLOCKS)                                             \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
-        edab_stage_##C(const __grid_constant__ EdabStage p) {                                  \
+        edab_stage_##NAME(const __grid_constant__ EdabStage p) {                               \
         edab_stage<C, TH, TW, WARPS, true>(p);                                                 \
     }                                                                                          \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
-        edab_stage_##C##_lean(const __grid_constant__ EdabStage p) {                           \
+        edab_stage_##NAME##_lean(const __grid_constant__ EdabStage p) {                        \
         edab_stage<C, TH, TW, WARPS, false>(p);                                                \
     }
 
-EDAB_STAGE(16, 8, 16, 8, 2)
-EDAB_STAGE(64, 8, 16, 8, 2)
-EDAB_STAGE(128, 8, 8, 8, 1)
+EDAB_STAGE(16_small, 16, 8, 8, 16, 1)
+EDAB_STAGE(16, 16, 8, 16, 8, 2)
+EDAB_STAGE(64, 64, 8, 16, 8, 2)
+EDAB_STAGE(128_small, 128, 4, 8, 8, 1)
+EDAB_STAGE(128, 128, 8, 8, 8, 1)

@@ -13,14 +13,28 @@ use weights::{dense_bytes, identity, stage_weights, taps_bytes};
 mod tests;
 mod weights;
 
-/// Threads of a block of the grid.
-const THREADS: u32 = 256;
+/// One instance of the kernel: a block's dense tile and threads, of kernels/edab_stage.cu.
+struct Shape {
+    name: &'static str,
+    /// Pixels, `[rows, columns]`.
+    tile: [usize; 2],
+    threads: u32,
+}
 
-/// Pixels of a dense step's tile, `[rows, columns]`.
-fn dense_tile(channels: usize) -> [usize; 2] {
+/// Instances for maps of 16, 64 and 128 channels, those of small tiles first: they are the faster where each
+/// tile finds a block of its own.
+fn shapes(channels: usize) -> &'static [Shape] {
+    const fn shape(name: &'static str, tile: [usize; 2], threads: u32) -> Shape {
+        Shape {
+            name,
+            tile,
+            threads,
+        }
+    }
     match channels {
-        128 => [8, 8],
-        _ => [8, 16],
+        128 => const { &[shape("128_small", [4, 8], 256), shape("128", [8, 8], 256)] },
+        64 => const { &[shape("64", [8, 16], 256)] },
+        _ => const { &[shape("16_small", [8, 8], 512), shape("16", [8, 16], 256)] },
     }
 }
 
@@ -35,9 +49,17 @@ pub(crate) struct EdabStage {
     channels: usize,
     dilations: Vec<usize>,
     weights: Buffer<u8>,
+    /// As [`shapes`] orders them.
+    variants: Vec<Variant>,
+}
+
+/// An instance of the kernel on this card.
+struct Variant {
+    tile: [usize; 2],
     kernel: Kernel,
-    shared_bytes: u32,
-    multiprocessors: u32,
+    launch: Launch,
+    /// Blocks that fit on the card together.
+    resident: u32,
 }
 
 /// Maps and sums between the steps of a stage; stages of one stream share them.
@@ -140,17 +162,12 @@ impl EdabStage {
         let act = act(&out_order)?.unwrap_or_else(|| identity(channels));
         let weights = stage_weights(layers, &orders, &act)?;
         let reach = dilations.iter().copied().max().unwrap_or(1);
-        let shared_bytes = |is_staged| shared_bytes(channels, is_staged, reach);
-        // The kernel's own static shared memory comes on top.
-        let is_staged = shared_bytes(true) + 4096 <= gpu.shared_memory_bytes() as usize;
-        let suffix = if is_staged { "" } else { "_lean" };
+        let variant = |shape| Variant::new(gpu, channels, shape, reach);
         let stage = Self {
             channels,
             dilations: dilations.to_vec(),
             weights: Buffer::from_slice(gpu, &weights)?,
-            kernel: gpu.kernel("edab_stage", &format!("edab_stage_{channels}{suffix}"))?,
-            shared_bytes: shared_bytes(is_staged) as u32,
-            multiprocessors: gpu.multiprocessors(),
+            variants: (shapes(channels).iter().map(variant)).collect::<Result<_, _>>()?,
         };
         Ok((stage, out_order))
     }
@@ -211,18 +228,21 @@ impl EdabStage {
             reach: reach as i32,
             dilations,
         };
-        let [rows, columns] = dense_tile(self.channels);
-        let dense_tiles = size[0].div_ceil(rows) * size[1].div_ceil(columns);
-        let tiles = dense_tiles.max(tiles_y * tiles_x * h / 8) as u32;
-        let mut launch = Launch {
-            is_cooperative: true,
-            ..Launch::new([1, 1, 1], THREADS, self.shared_bytes)
+        let dense_tiles = |variant: &Variant| {
+            let [rows, columns] = variant.tile;
+            size[0].div_ceil(rows) * size[1].div_ceil(columns)
         };
-        let resident = self.kernel.resident_blocks(&launch)? * self.multiprocessors;
-        launch.grid[0] = tiles.min(resident);
+        let fits = |variant: &&Variant| dense_tiles(variant) <= variant.resident as usize;
+        let last = &self.variants[self.variants.len() - 1];
+        let variant = self.variants.iter().find(fits).unwrap_or(last);
+        let tiles = dense_tiles(variant).max(tiles_y * tiles_x * h / 8) as u32;
+        let launch = Launch {
+            grid: [tiles.min(variant.resident), 1, 1],
+            ..variant.launch
+        };
         // SAFETY: the parameters are the kernel's struct, its buffers were checked above, and the weights
         // were packed for it.
-        unsafe { self.kernel.launch(stream, &launch, &parameters) }
+        unsafe { variant.kernel.launch(stream, &launch, &parameters) }
     }
 }
 
@@ -237,10 +257,34 @@ impl DepthwiseTiles {
     }
 }
 
+impl Variant {
+    fn new(gpu: &Gpu, channels: usize, shape: &Shape, reach: usize) -> Result<Self, CudaError> {
+        let shared_bytes = |is_staged| shared_bytes(channels, shape.tile, is_staged, reach);
+        // The kernel's own static shared memory comes on top.
+        let is_staged = shared_bytes(true) + 5120 <= gpu.shared_memory_bytes() as usize;
+        let suffix = if is_staged { "" } else { "_lean" };
+        let kernel = gpu.kernel("edab_stage", &format!("edab_stage_{}{suffix}", shape.name))?;
+        let launch = Launch {
+            is_cooperative: true,
+            ..Launch::new([1, 1, 1], shape.threads, shared_bytes(is_staged) as u32)
+        };
+        Ok(Self {
+            tile: shape.tile,
+            resident: kernel.resident_blocks(&launch)? * gpu.multiprocessors(),
+            kernel,
+            launch,
+        })
+    }
+}
+
 /// Shared memory of `edab_stage_*`, which checks it, for dilations up to `reach`.
-fn shared_bytes(channels: usize, is_staged: bool, reach: usize) -> usize {
+fn shared_bytes(
+    channels: usize,
+    [tile_h, tile_w]: [usize; 2],
+    is_staged: bool,
+    reach: usize,
+) -> usize {
     let h = channels / 2;
-    let [tile_h, tile_w] = dense_tile(channels);
     let [rows, columns] = [tile_h + 2, tile_w + 2];
     let padded = (rows * columns).next_multiple_of(16);
     let lines = rows.next_multiple_of(16) + columns.next_multiple_of(16);

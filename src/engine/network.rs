@@ -141,6 +141,11 @@ impl GpuNetwork {
                 order: stage.down.out_order(),
                 size,
             })?;
+            if i == 2 {
+                // The first two stages' grids fill the card, and would wait for what runs beside them.
+                self.launch_skip(stream, 0, maps)?;
+                self.launch_skip(stream, 1, maps)?;
+            }
             let (blocks, scratch) = (&stage.blocks, &maps.edab);
             blocks.launch(stream, &map.down, &map.out, size, scratch)?;
             observe(&Observed {
@@ -150,17 +155,8 @@ impl GpuNetwork {
                 size,
             })?;
             (read, read_size) = (&map.out, size);
-            let skip = &maps.skips[i];
-            skip.begins.record(stream)?;
-            skip.begins.hold(&skip.stream)?;
-            let (line, reduced) = (&skip.line, &skip.reduced);
-            let beside = skip.stream.in_order();
-            stage.line.launch(&beside, &map.out, size, line, reduced)?;
-            let joined = [line, reduced];
-            self.msau
-                .launch(&skip.stream, joined, size, &skip.out, &skip.scratch)?;
-            skip.ends.record(&skip.stream)?;
         }
+        self.launch_skip(stream, 2, maps)?;
         let [m1, m2, m3] = [0, 1, 2].map(|i| &maps.skips[i].out);
         let ffm = FfmMaps {
             f3: &maps.encoder[2].out,
@@ -223,6 +219,20 @@ impl GpuNetwork {
             order: &natural,
             size: stem,
         })
+    }
+
+    /// Puts the line and the MSAU of encoder stage `i` beside the stream.
+    fn launch_skip(&self, stream: &Stream, i: usize, maps: &GpuMaps) -> Result<(), CudaError> {
+        let (size, skip) = (maps.sizes.stages[i], &maps.skips[i]);
+        skip.begins.record(stream)?;
+        skip.begins.hold(&skip.stream)?;
+        let beside = skip.stream.in_order();
+        let (line, map) = (&self.encoder[i].line, &maps.encoder[i].out);
+        line.launch(&beside, map, size, &skip.line, &skip.reduced)?;
+        let joined = [&skip.line, &skip.reduced];
+        self.msau
+            .launch(&skip.stream, joined, size, &skip.out, &skip.scratch)?;
+        skip.ends.record(&skip.stream)
     }
 
     /// Returns the sizes of the maps for a network input of `[h, w]`.

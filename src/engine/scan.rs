@@ -9,32 +9,34 @@ use crate::ops::{DIRECTIONS, STATES, SelectiveScan};
 const PITCH: usize = 16;
 /// Channels of a block.
 const CHANNELS: usize = 3;
-/// Warps that share a channel, each with four states of every slab.
-const GROUPS: usize = 4;
-const SLAB: usize = 16;
+/// Warps of a channel, each with a chunk of consecutive steps.
+const CHUNKS: usize = 4;
 const LANES: usize = 32;
 const MAX_RANK: usize = 4;
 const MAX_STATES: usize = 64;
 const MAX_LENGTH: usize = 1 << 16;
-/// Up to this length a thread takes fewer steps, so that the last chunk wastes fewer.
+/// Up to this length a thread takes fewer steps, so that more threads have some.
 const SHORT_LENGTH: usize = 1024;
 const SHORT_STEPS: usize = 8;
 
 /// An element type that the scan reads and writes.
 pub(crate) trait ScanElement: Element {
     /// The compilations of the kernel that read it, the one for long maps first.
-    const VARIANTS: &'static [Variant];
+    const VARIANTS: [Variant; 2];
 }
 
 impl ScanElement for f16 {
-    const VARIANTS: &'static [Variant] = &[
-        Variant::new("scan_f16_16", 16),
-        Variant::new("scan_f16_8", SHORT_STEPS),
+    const VARIANTS: [Variant; 2] = [
+        Variant::new("scan_f16", 16, 8),
+        Variant::new("scan_f16_small", SHORT_STEPS, 4),
     ];
 }
 
 impl ScanElement for f32 {
-    const VARIANTS: &'static [Variant] = &[Variant::new("scan_f32_8", SHORT_STEPS)];
+    const VARIANTS: [Variant; 2] = [
+        Variant::new("scan_f32", SHORT_STEPS, 8),
+        Variant::new("scan_f32_small", SHORT_STEPS, 4),
+    ];
 }
 
 /// One compilation of the kernel.
@@ -43,20 +45,20 @@ pub(crate) struct Variant {
     name: &'static str,
     /// Consecutive steps of a thread.
     steps: usize,
+    /// States whose B and C arrive in shared memory together.
+    batch: usize,
 }
 
 impl Variant {
-    const fn new(name: &'static str, steps: usize) -> Self {
-        Self { name, steps }
+    const fn new(name: &'static str, steps: usize, batch: usize) -> Self {
+        Self { name, steps, batch }
     }
 
     /// Returns the dynamic shared memory of a block, for elements of `element_bytes`.
     fn shared_bytes(&self, element_bytes: usize) -> usize {
-        let chunk = LANES * self.steps;
-        let ring = 2 * (2 * SLAB + MAX_RANK) * chunk * element_bytes;
-        let deltas_and_sums = (2 * 2 + GROUPS) * CHANNELS * chunk * size_of::<f32>();
-        let decay_and_carried = 2 * CHANNELS * SLAB * size_of::<f32>();
-        ring + deltas_and_sums + decay_and_carried
+        let batches = 2 * 2 * self.batch * CHUNKS * LANES * self.steps * element_bytes;
+        let handover = (2 * CHUNKS + 1) * MAX_STATES + MAX_RANK + 2;
+        batches + CHANNELS * handover * size_of::<f32>()
     }
 }
 
@@ -230,7 +232,7 @@ impl<T: ScanElement> Scan<T> {
             DIRECTIONS as u32,
             1,
         ];
-        let threads = (CHANNELS * GROUPS * LANES) as u32;
+        let threads = (CHANNELS * CHUNKS * LANES) as u32;
         let launch = Launch::new(grid, threads, shared_bytes as u32);
         // SAFETY: Params is the kernel's; every buffer has the length that the kernel reads or writes.
         unsafe { kernel.launch(stream, &launch, &parameters) }

@@ -10,9 +10,12 @@ BENCH_FRAMES := 50
 PYTHON ?= python3
 # Network sizes of `bench-cuda`, or `all`.
 SIZES ?= 512x1024
+# The architecture that Candle's own kernels are compiled for, as 80 or 90; a later card runs it, too.
+COMPUTE_CAP ?= 80
+CANDLE_CUDA := NVCC="$(CURDIR)/.cuda/toolkit/bin/nvcc" CUDA_COMPUTE_CAP=$(COMPUTE_CAP)
 
-.PHONY: help setup tools demo test test-colcon lint bench parity train
-.PHONY: setup-cuda test-cuda check-cuda bench-cuda agree-cuda sanitize-cuda
+.PHONY: help setup tools demo test test-colcon test-launch lint bench parity train
+.PHONY: setup-cuda test-cuda test-candle check-cuda bench-cuda agree-cuda sanitize-cuda
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +41,12 @@ test: ## every test; ECMNET_DATA=<folder with camvid_trainval.tar and make_bag.p
 
 test-colcon: tools ## `colcon build` in a workspace of its own: what is installed, and that it runs
 	$(WITH_ROS) python -m pytest -v tests/test_colcon.py
+
+test-launch: ## the launch file under `ros2 launch`; needs a sourced ROS 2 with ros2launch
+	@scripts/setup_ros
+	@scripts/setup_cuda
+	$(WITH_ROS) cargo build --bin ecmnet_node --features inject-faults
+	$(WITH_ROS) python -m pytest -v tests/test_launch.py
 
 lint: tools ## formats, clippy, ruff, licences and sources of the crates, the arrows between modules
 	cargo fmt --check
@@ -74,6 +83,11 @@ test-cuda: ## the GPU's tests: each kernel, the whole engine, faults; they fail 
 	$(WITH_ROS) cargo test --features cuda,inject-faults --no-fail-fast --test 'cuda_*'
 	ECMNET_FAULT_DEVICE=cuda $(WITH_ROS) cargo test --features cuda,inject-faults --test node faults
 
+test-candle: ## the network on Candle's CUDA device against the CPU; needs a whole CUDA toolkit
+	@scripts/setup_ros
+	@scripts/setup_cuda
+	$(CANDLE_CUDA) $(WITH_ROS) cargo test --features candle-cuda --no-fail-fast --lib candles_cuda_device
+
 # The frames that repeat for hundreds of times are left out. The scan reads the pair of values that an odd
 # map ends in and drops the one beyond it, which initcheck cannot know; racecheck warns of one thread that
 # sets an mbarrier up and then uses it.
@@ -92,6 +106,7 @@ sanitize-cuda: ## every kernel under compute-sanitizer's tools, which must find 
 check-cuda: tools ## with no GPU: kernels for every architecture, clippy, programs that start without CUDA
 	@scripts/setup_cuda
 	$(WITH_ROS) cargo clippy --all-targets --features cuda -- -D warnings
+	$(CANDLE_CUDA) $(WITH_ROS) cargo clippy --lib --tests --features candle-cuda -- -D warnings
 	$(WITH_ROS) cargo build --bins --features cuda
 	$(WITH_ROS) python -m pytest -v tests/test_no_gpu.py
 	$(WITH_ROS) cargo test --features cuda,inject-faults --test node faults

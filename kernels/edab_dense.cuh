@@ -54,9 +54,10 @@ struct EdabTile {
     static constexpr int narrow = h + 8;
     static constexpr int gate_rows = up_to(rows, 16), gate_columns = up_to(columns, 16);
 
-    // m, then r in its place; u1 is what lies between up1 and up2.
+    // m, then r in its place; u1 is what lies between up1 and up2. up1 reads whole tiles of 16 rows.
+    static constexpr int up1_reads = up_to(strip, 16) + 2 * columns;
     static constexpr int m = 0;
-    static constexpr int u1 = m + padded * narrow * 2;
+    static constexpr int u1 = m + (padded > up1_reads ? padded : up1_reads) * narrow * 2;
     static constexpr int means = u1 + up_to(strip, 16 * EdabWarps<C, true>::rows) * narrow * 2;
     static constexpr int gates = means + (gate_rows + gate_columns) * narrow * 2;
     static constexpr int gains = gates + (gate_rows + gate_columns) * narrow * 2;

@@ -5,8 +5,8 @@
 // sums between the steps lie in device memory; what a block reads of them after a barrier it reads past
 // the first-level cache.
 //
-// STAGED keeps a dense step's weights in shared memory, fetched during the depthwise step before; without
-// it they are read through the caches, for cards with less of it.
+// STAGED keeps the weights in shared memory: all of them where C is 16, else those of a step, replaced
+// during the step before. Without it they are read through the caches, for cards with less of it.
 //
 // The launch is cooperative, of at most as many blocks as are resident together; each takes every such
 // tile. Limits: 16 blocks of EDAB; those of its two steps.
@@ -40,23 +40,31 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     using T = EdabTile<C, TH, TW>;
     using W = EdabWeights<C>;
     extern __shared__ __align__(16) unsigned char shared[];
-    // Weights, taps of this step and the next one, then what a tile of either step needs.
-    constexpr int STAGED_BYTES = STAGED ? W::dense_bytes + 2 * W::taps_bytes : 0;
-    unsigned char* tile_shared = shared + STAGED_BYTES;
-    check_shared_bytes(STAGED_BYTES + max(T::bytes, edab_branch_bytes(p.tile_w, p.reach)));
+    // Weights, then what a tile of either step needs.
+    constexpr bool IS_WHOLE = C == 16;
+    const int staged_bytes = !STAGED ? 0 : IS_WHOLE ? (p.count + 1) * W::bytes : W::dense_bytes + 2 * W::taps_bytes;
+    unsigned char* tile_shared = shared + staged_bytes;
+    check_shared_bytes(staged_bytes + max(T::bytes, edab_branch_bytes(p.tile_w, p.reach)));
     __shared__ Prefetch prefetch;
-    // Some bytes of a step's weights, from 0 on in turn; the last with its taps.
+    // Some bytes of a step's weights, from 0 on in turn; the last with its taps, of which there are two.
     auto fetch_weights = [&](int step, int from, int to) {
-        if (!STAGED) return;
+        if (!STAGED || IS_WHOLE) return;
         const unsigned char* weights = p.weights + step * W::bytes;
         if (from == 0) prefetch.begin(W::bytes);
         prefetch.copy(shared + from, weights + from, to - from);
         if (to < W::dense_bytes) return;
         prefetch.copy(shared + to + step % 2 * W::taps_bytes, weights + to, W::taps_bytes);
     };
+    auto await_weights = [&](int step) {
+        if (STAGED && (!IS_WHOLE || step == 0)) prefetch.wait(step);
+    };
     if (STAGED) {
         prefetch.prepare();
         __syncthreads();
+        if (IS_WHOLE) {
+            prefetch.begin(staged_bytes);
+            prefetch.copy(shared, p.weights, staged_bytes);
+        }
     }
     fetch_weights(0, 0, W::dense_bytes);
 
@@ -76,7 +84,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     EdabBranchTile branch_tile;
     int branch_located = -1;
     for (int step = 0;; step++) {
-        const unsigned char* weights = STAGED ? shared : p.weights + step * W::bytes;
+        const unsigned char* weights = (STAGED ? shared : p.weights) + (STAGED && !IS_WHOLE ? 0 : step * W::bytes);
         // What this step's branches add to was read in the step before the last.
         if (first == 0 && threadIdx.x < C / 2) p.local_sums[step % 2][threadIdx.x] = 0;
         // The next kernel finds room only once this one's blocks end.
@@ -92,14 +100,14 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
             dense.run(
                 trunk, weights, tile_shared,
                 [&] {
-                    if (STAGED && tile == first) prefetch.wait(step);
+                    if (tile == first) await_weights(step);
                 },
                 [&](int from, int to) {
                     if (tile + gridDim.x >= tiles) fetch_weights(step + 1, from, to);
                 });
         }
         // Blocks without a tile have not waited for this step's batch yet, which must not outlive them.
-        if (STAGED && first >= tiles) prefetch.wait(step);
+        if (first >= tiles) await_weights(step);
         if (step == p.count) break;
         barrier.arrive();
         barrier.wait();
@@ -107,7 +115,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
         const EdabBranches branches = {trunk.u_out, p.l, p.g, p.row_means, p.column_means, p.local_sums[step % 2],
                                        p.height, p.width, p.dilations[step], p.per_row, p.per_column, p.tile_w};
         const Half8* taps = reinterpret_cast<const Half8*>(
-            STAGED ? shared + W::dense_bytes + step % 2 * W::taps_bytes : weights + W::dense_bytes);
+            weights + W::dense_bytes + (STAGED && !IS_WHOLE ? step % 2 * W::taps_bytes : 0));
         auto fetch_rest = [&] { fetch_weights(step + 1, first < tiles ? W::up2 : 0, W::dense_bytes); };
         if (first >= branch_tiles) fetch_rest();
         for (int tile = first; tile < branch_tiles; tile += gridDim.x) {
@@ -148,7 +156,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
         edab_stage<C, TH, TW, WARPS, false>(p);                                                \
     }
 
-EDAB_STAGE(16_small, 16, 8, 8, 16, 1)
+EDAB_STAGE(16_small, 16, 8, 8, 8, 2)
 EDAB_STAGE(16, 16, 8, 16, 8, 2)
 EDAB_STAGE(64, 64, 8, 16, 8, 2)
 EDAB_STAGE(128_small, 128, 4, 8, 8, 1)

@@ -2,8 +2,8 @@
 
 Test targets named camvid_* read the folder that ECMNET_DATA names. Where it is not set they are
 left out, and the last line says how many they are. Tests of other builds are not among them:
-tests/test_colcon.py is `make test-colcon`, tests/test_no_gpu.py is `make check-cuda`, and the Rust
-targets named cuda_* are `make test-cuda`.
+tests/test_colcon.py is `make test-colcon`, tests/test_launch.py is `make test-launch`,
+tests/test_no_gpu.py is `make check-cuda`, and the Rust targets named cuda_* are `make test-cuda`.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 TESTS = CHECKOUT / "tests"
 CAMVID_FILES = ("camvid_trainval.tar", "make_bag.py")
-OTHER_BUILDS = ("test_colcon.py", "test_no_gpu.py")
+OTHER_BUILDS = ("test_colcon.py", "test_launch.py", "test_no_gpu.py")
 _RUST_RESULT = re.compile(r"test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored")
 _PYTHON_RESULT = re.compile(r"(\d+) (passed|failed|error|skipped)")
 

@@ -29,9 +29,9 @@ pub use image::{ImageView, PixelFormat};
 pub use labels::{ClassTable, Confidence, LabelMask};
 pub use segmenter::{DeviceChoice, NetworkSize, Segmentation, Segmenter, SegmenterOptions};
 
-// Tests of the engine make the same weights as those of tests/, by the same code.
-#[cfg(all(test, feature = "cuda"))]
+// Unit tests make the same weights as those of tests/, by the same code.
+#[cfg(test)]
 extern crate self as ecmnet_ros;
-#[cfg(all(test, feature = "cuda"))]
+#[cfg(test)]
 #[path = "../tests/seeded/mod.rs"]
 pub(crate) mod seeded;

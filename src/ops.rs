@@ -27,7 +27,9 @@ pub use depthwise::Depthwise;
 pub use layer_norm::LayerNorm;
 pub use math::Function;
 pub use resize::Resize;
-pub use selective_scan::{DIRECTIONS, STATES, SelectiveScan};
+#[cfg(feature = "cuda")]
+pub(crate) use selective_scan::kernel as scan_kernel;
+pub use selective_scan::{DIRECTIONS, STATES, ScanOp, SelectiveScan};
 pub use simd::CpuPath;
 pub use strip_conv::{Strip, StripConv};
 
@@ -38,6 +40,7 @@ pub(crate) mod map {
     pub(crate) use super::pipeline::{Source, run, run_into};
     pub(crate) use super::pool::{adaptive_average_pool, max_pool};
     pub(crate) use super::rows::Rows;
+    pub(crate) use super::selective_scan::{on_maps as scan_on_maps, transposed};
     pub(crate) use super::strip_mean::{mean, strip_means, sum};
     pub(crate) use super::tensor::{Map, output};
 }

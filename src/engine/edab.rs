@@ -7,34 +7,32 @@ use super::extent::kernel_size;
 use crate::error::Result;
 use crate::network::layers::{ChannelOrder, Layers};
 use crate::ops::ChannelActivation;
-use weights::{dense_bytes, identity, stage_weights, taps_bytes};
+use weights::{dense_bytes, identity, stage_weights, step_bytes, taps_bytes};
 
 #[cfg(test)]
 mod tests;
 mod weights;
 
-/// One instance of the kernel: a block's dense tile and threads, of kernels/edab_stage.cu.
+/// Threads of a block.
+const THREADS: u32 = 256;
+
+/// One instance of the kernel, by its dense tile: of kernels/edab_stage.cu.
 struct Shape {
     name: &'static str,
     /// Pixels, `[rows, columns]`.
     tile: [usize; 2],
-    threads: u32,
 }
 
 /// Instances for maps of 16, 64 and 128 channels, those of small tiles first: they are the faster where each
 /// tile finds a block of its own.
 fn shapes(channels: usize) -> &'static [Shape] {
-    const fn shape(name: &'static str, tile: [usize; 2], threads: u32) -> Shape {
-        Shape {
-            name,
-            tile,
-            threads,
-        }
+    const fn shape(name: &'static str, tile: [usize; 2]) -> Shape {
+        Shape { name, tile }
     }
     match channels {
-        128 => const { &[shape("128_small", [4, 8], 256), shape("128", [8, 8], 256)] },
-        64 => const { &[shape("64", [8, 16], 256)] },
-        _ => const { &[shape("16_small", [8, 8], 512), shape("16", [8, 16], 256)] },
+        128 => const { &[shape("128_small", [4, 8]), shape("128", [8, 8])] },
+        64 => const { &[shape("64", [8, 16])] },
+        _ => const { &[shape("16_small", [8, 8]), shape("16", [8, 16])] },
     }
 }
 
@@ -161,8 +159,7 @@ impl EdabStage {
         let out_order = orders[dilations.len()].clone();
         let act = act(&out_order)?.unwrap_or_else(|| identity(channels));
         let weights = stage_weights(layers, &orders, &act)?;
-        let reach = dilations.iter().copied().max().unwrap_or(1);
-        let variant = |shape| Variant::new(gpu, channels, shape, reach);
+        let variant = |shape| Variant::new(gpu, channels, dilations, shape);
         let stage = Self {
             channels,
             dilations: dilations.to_vec(),
@@ -204,7 +201,6 @@ impl EdabStage {
         for sums in &scratch.local_sums {
             sums.check_len("an EDAB stage's local sums", h)?;
         }
-        let reach = self.dilations.iter().copied().max().unwrap_or(1);
         let parameters = StageParameters {
             input: input.address(),
             out: output.address(),
@@ -225,7 +221,7 @@ impl EdabStage {
             tile_w: width as i32,
             tiles_x: tiles_x as i32,
             tiles_y: tiles_y as i32,
-            reach: reach as i32,
+            reach: reach(&self.dilations) as i32,
             dilations,
         };
         let dense_tiles = |variant: &Variant| {
@@ -258,15 +254,20 @@ impl DepthwiseTiles {
 }
 
 impl Variant {
-    fn new(gpu: &Gpu, channels: usize, shape: &Shape, reach: usize) -> Result<Self, CudaError> {
-        let shared_bytes = |is_staged| shared_bytes(channels, shape.tile, is_staged, reach);
+    fn new(
+        gpu: &Gpu,
+        channels: usize,
+        dilations: &[usize],
+        shape: &Shape,
+    ) -> Result<Self, CudaError> {
+        let shared_bytes = |is_staged| shared_bytes(channels, dilations, shape.tile, is_staged);
         // The kernel's own static shared memory comes on top.
         let is_staged = shared_bytes(true) + 5120 <= gpu.shared_memory_bytes() as usize;
         let suffix = if is_staged { "" } else { "_lean" };
         let kernel = gpu.kernel("edab_stage", &format!("edab_stage_{}{suffix}", shape.name))?;
         let launch = Launch {
             is_cooperative: true,
-            ..Launch::new([1, 1, 1], shape.threads, shared_bytes(is_staged) as u32)
+            ..Launch::new([1, 1, 1], THREADS, shared_bytes(is_staged) as u32)
         };
         Ok(Self {
             tile: shape.tile,
@@ -277,27 +278,35 @@ impl Variant {
     }
 }
 
-/// Shared memory of `edab_stage_*`, which checks it, for dilations up to `reach`.
+/// Returns the largest of a stage's dilations.
+fn reach(dilations: &[usize]) -> usize {
+    dilations.iter().copied().max().unwrap_or(1)
+}
+
+/// Shared memory of `edab_stage_*`, which checks it.
 fn shared_bytes(
     channels: usize,
+    dilations: &[usize],
     [tile_h, tile_w]: [usize; 2],
     is_staged: bool,
-    reach: usize,
 ) -> usize {
     let h = channels / 2;
     let [rows, columns] = [tile_h + 2, tile_w + 2];
-    let padded = (rows * columns).next_multiple_of(16);
+    let strip = tile_h * columns;
+    // What up1 reads of r, and all of its warps write to u1.
+    let reads = strip.next_multiple_of(16) + 2 * columns;
+    let r = (rows * columns).next_multiple_of(16).max(reads);
+    let u1 = strip.next_multiple_of(16 * up1_warps(channels));
     let lines = rows.next_multiple_of(16) + columns.next_multiple_of(16);
     let narrow = (h + 8) * 2;
-    // Rounded up to what all warps of up1 take.
-    let strip = (tile_h * columns).next_multiple_of(16 * up1_warps(channels));
-    let dense = (padded + strip + 2 * lines) * narrow + (h * 2).next_multiple_of(16) + h * 4;
+    let dense = (r + u1 + 2 * lines) * narrow + (h * 2).next_multiple_of(16) + h * 4;
     let [rows, columns] = DEPTHWISE_TILE;
-    let stride = (columns + 2 * reach + 3) / 8 * 8 + 4;
+    let stride = (columns + 2 * reach(dilations) + 3) / 8 * 8 + 4;
     let depthwise = 2 * rows * stride * 16;
-    let weights = match is_staged {
-        true => dense_bytes(channels) + 2 * taps_bytes(channels),
-        false => 0,
+    let weights = match (is_staged, channels) {
+        (false, _) => 0,
+        (true, 16) => (dilations.len() + 1) * step_bytes(channels),
+        (true, _) => dense_bytes(channels) + 2 * taps_bytes(channels),
     };
     weights + dense.max(depthwise)
 }

@@ -1,107 +1,9 @@
 //! The selective scan of SS2D on the device (`kernels/scan.cu`), for f16 and f32 maps.
 
-use half::f16;
-
 use super::driver::{Buffer, CudaError, Element, Gpu, Kernel, Launch, Stream};
-use crate::ops::{DIRECTIONS, STATES, SelectiveScan};
-
-/// Rows of device memory hold a multiple of so many elements.
-const PITCH: usize = 16;
-/// Channels of a block.
-const CHANNELS: usize = 3;
-/// Warps of a channel, each with a chunk of consecutive steps.
-const CHUNKS: usize = 4;
-const LANES: usize = 32;
-const MAX_RANK: usize = 4;
-const MAX_STATES: usize = 64;
-const MAX_LENGTH: usize = 1 << 16;
-/// Up to this length a thread takes fewer steps, so that more threads have some.
-const SHORT_LENGTH: usize = 1024;
-const SHORT_STEPS: usize = 8;
-
-/// An element type that the scan reads and writes.
-pub(crate) trait ScanElement: Element {
-    /// The compilations of the kernel that read it, the one for long maps first.
-    const VARIANTS: [Variant; 2];
-}
-
-impl ScanElement for f16 {
-    const VARIANTS: [Variant; 2] = [
-        Variant::new("scan_f16", 16, 8),
-        Variant::new("scan_f16_small", SHORT_STEPS, 4),
-    ];
-}
-
-impl ScanElement for f32 {
-    const VARIANTS: [Variant; 2] = [
-        Variant::new("scan_f32", SHORT_STEPS, 8),
-        Variant::new("scan_f32_small", SHORT_STEPS, 4),
-    ];
-}
-
-/// One compilation of the kernel.
-#[derive(Clone, Copy)]
-pub(crate) struct Variant {
-    name: &'static str,
-    /// Consecutive steps of a thread.
-    steps: usize,
-    /// States whose B and C arrive in shared memory together.
-    batch: usize,
-}
-
-impl Variant {
-    const fn new(name: &'static str, steps: usize, batch: usize) -> Self {
-        Self { name, steps, batch }
-    }
-
-    /// Returns the dynamic shared memory of a block, for elements of `element_bytes`.
-    fn shared_bytes(&self, element_bytes: usize) -> usize {
-        let batches = 2 * 2 * self.batch * CHUNKS * LANES * self.steps * element_bytes;
-        let handover = (2 * CHUNKS + 1) * MAX_STATES + MAX_RANK + 2;
-        batches + CHANNELS * handover * size_of::<f32>()
-    }
-}
-
-/// The scan's weights as PyTorch has them.
-#[derive(Clone, Debug)]
-pub(crate) struct ScanWeights {
-    /// Channels d.
-    pub(crate) channels: usize,
-    /// Rank r of delta's projection.
-    pub(crate) rank: usize,
-    /// States n of a channel.
-    pub(crate) states: usize,
-    /// `[k, d, r]`.
-    pub(crate) delta_weights: Vec<f32>,
-    /// `[k, d]`.
-    pub(crate) delta_bias: Vec<f32>,
-    /// A, negative, `[k, d, n]`.
-    pub(crate) decay: Vec<f32>,
-    /// D summed over directions, `[d]`.
-    pub(crate) skip: Vec<f32>,
-}
-
-impl From<&SelectiveScan> for ScanWeights {
-    fn from(scan: &SelectiveScan) -> Self {
-        let d = scan.channels;
-        let channels_first = |values: &[f32], rows: usize| -> Vec<f32> {
-            let of_direction = |k: usize| &values[k * rows * d..(k + 1) * rows * d];
-            (0..DIRECTIONS)
-                .flat_map(|k| (0..d).map(move |c| (k, c)))
-                .flat_map(|(k, c)| (0..rows).map(move |row| of_direction(k)[row * d + c]))
-                .collect()
-        };
-        Self {
-            channels: d,
-            rank: scan.rank,
-            states: STATES,
-            delta_weights: channels_first(&scan.delta_weights, scan.rank),
-            delta_bias: scan.delta_bias.clone(),
-            decay: channels_first(&scan.decay, STATES),
-            skip: scan.skip.clone(),
-        }
-    }
-}
+use crate::ops::DIRECTIONS;
+use crate::ops::scan_kernel::{MAX_LENGTH, MAX_RANK, MAX_STATES, Params, THREADS, Variant, grid};
+pub(crate) use crate::ops::scan_kernel::{ScanElement, ScanWeights, pitch};
 
 /// The scan of one layer: weights on the device, and its kernels.
 pub(crate) struct Scan<T> {
@@ -117,29 +19,7 @@ pub(crate) struct Scan<T> {
     element: std::marker::PhantomData<T>,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Params {
-    u: u64,
-    projected: u64,
-    delta_weights: u64,
-    delta_bias: u64,
-    decay: u64,
-    skip: u64,
-    y: u64,
-    length: i32,
-    pitch: i32,
-    channels: i32,
-    rank: i32,
-    states: i32,
-}
-
-/// Returns the elements of a row of `length` steps in device memory.
-pub(crate) fn pitch(length: usize) -> usize {
-    length.next_multiple_of(PITCH)
-}
-
-impl<T: ScanElement> Scan<T> {
+impl<T: ScanElement + Element> Scan<T> {
     /// Puts the weights on the device.
     ///
     /// Errs if they have more than 64 states or a rank of more than 4, or are of uneven lengths.
@@ -153,18 +33,8 @@ impl<T: ScanElement> Scan<T> {
         within("the scan's channels", 1 << 16, d)?;
         within("the rank of the scan's delta", MAX_RANK, rank)?;
         within("the scan's states", MAX_STATES, states)?;
-        for (what, values, expected) in [
-            (
-                "dt_projs_weight",
-                &weights.delta_weights,
-                DIRECTIONS * d * rank,
-            ),
-            ("dt_projs_bias", &weights.delta_bias, DIRECTIONS * d),
-            ("A_logs", &weights.decay, DIRECTIONS * d * states),
-            ("Ds", &weights.skip, d),
-        ] {
-            if values.len() != expected {
-                let got = values.len();
+        for (what, got, expected) in weights.lengths() {
+            if got != expected {
                 return Err(CudaError::Size {
                     what,
                     expected,
@@ -172,8 +42,6 @@ impl<T: ScanElement> Scan<T> {
                 });
             }
         }
-        let base2 = |a: &f32| (f64::from(*a) * std::f64::consts::LOG2_E) as f32;
-        let decay: Vec<f32> = weights.decay.iter().map(base2).collect();
         let kernels = T::VARIANTS
             .iter()
             .map(|variant| Ok((*variant, gpu.kernel("scan", variant.name)?)))
@@ -184,7 +52,7 @@ impl<T: ScanElement> Scan<T> {
             states,
             delta_weights: Buffer::from_slice(gpu, &weights.delta_weights)?,
             delta_bias: Buffer::from_slice(gpu, &weights.delta_bias)?,
-            decay: Buffer::from_slice(gpu, &decay)?,
+            decay: Buffer::from_slice(gpu, &weights.decay_base_2())?,
             skip: Buffer::from_slice(gpu, &weights.skip)?,
             kernels,
             shared_limit: gpu.shared_memory_bytes() as usize,
@@ -227,33 +95,24 @@ impl<T: ScanElement> Scan<T> {
             rank: self.rank as i32,
             states: self.states as i32,
         };
-        let grid = [
-            self.channels.div_ceil(CHANNELS) as u32,
-            DIRECTIONS as u32,
-            1,
-        ];
-        let threads = (CHANNELS * CHUNKS * LANES) as u32;
-        let launch = Launch::new(grid, threads, shared_bytes as u32);
+        let grid = grid(self.channels);
+        let launch = Launch::new(grid, THREADS as u32, shared_bytes as u32);
         // SAFETY: Params is the kernel's; every buffer has the length that the kernel reads or writes.
         unsafe { kernel.launch(stream, &launch, &parameters) }
     }
 
     /// Returns the kernel for maps of `length` and its shared memory: the first variant that fits both.
     fn plan(&self, length: usize) -> Result<(Kernel, usize), CudaError> {
-        let bytes = |variant: &Variant| variant.shared_bytes(size_of::<T>());
-        let suits = |variant: &Variant| length > SHORT_LENGTH || variant.steps == SHORT_STEPS;
-        let fits = |variant: &Variant| bytes(variant) <= self.shared_limit;
         let mut kernels = self.kernels.iter();
-        let chosen = kernels.find(|(variant, _)| suits(variant) && fits(variant));
+        let chosen = kernels.find(|(variant, _)| variant.suits(length, self.shared_limit));
         chosen
-            .map(|(variant, kernel)| (*kernel, bytes(variant)))
+            .map(|(variant, kernel)| (*kernel, variant.shared_bytes()))
             .ok_or_else(|| CudaError::Limit {
                 what: "the scan's shared memory in bytes",
                 limit: self.shared_limit,
-                got: self
-                    .kernels
+                got: T::VARIANTS
                     .iter()
-                    .map(|(of, _)| bytes(of))
+                    .map(Variant::shared_bytes)
                     .min()
                     .unwrap_or(0),
             })

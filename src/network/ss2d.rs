@@ -10,7 +10,7 @@ use super::tensors::{DELTA_RANK, FUSED_WIDTH, SCAN_WIDTH};
 use super::trace::Trace;
 use crate::error::Result;
 use crate::ops::conv::Conv;
-use crate::ops::map::{Map, Source, apply_in_place, output, run};
+use crate::ops::map::{Map, Source, apply_in_place, output, run, scan_on_maps, transposed};
 use crate::ops::{
     ConvChain, CpuPath, DIRECTIONS, Depthwise, Function, LayerNorm, STATES, SelectiveScan,
 };
@@ -172,13 +172,8 @@ impl CustomOp1 for Scan {
             std::slice::from_ref(&self.projection),
             None,
         );
-        // The scan reads all channels of a pixel at once: pixels first, channels side by side.
-        let (u, projected) = rayon::join(
-            || transposed(map.data, map.area()),
-            || transposed(&projected, map.area()),
-        );
-        let y = self.scan.run(&u, &projected, map.size, self.path);
-        Ok(output(transposed(&y, map.channels), map.channels, map.size))
+        let y = scan_on_maps(&self.scan, map.data, &projected, map.size, self.path);
+        Ok(output(y, map.channels, map.size))
     }
 }
 
@@ -206,20 +201,4 @@ impl CustomOp2 for Gate {
         out.iter_mut().zip(y.data).for_each(|(z, y)| *z *= y);
         Ok(output(out, y.channels, y.size))
     }
-}
-
-/// Returns the matrix `[rows, columns]` as `[columns, rows]`.
-fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
-    /// Columns that are gathered together: what one cache line of each row holds.
-    const TOGETHER: usize = 16;
-    let rows = matrix.len() / columns;
-    let mut out = vec![0.0; matrix.len()];
-    for (block, out) in out.chunks_mut(TOGETHER * rows).enumerate() {
-        for (y, row) in matrix.chunks_exact(columns).enumerate() {
-            for (out, value) in out.chunks_exact_mut(rows).zip(&row[block * TOGETHER..]) {
-                out[y] = *value;
-            }
-        }
-    }
-    out
 }

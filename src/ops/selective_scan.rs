@@ -10,6 +10,15 @@ use rayon::prelude::*;
 use super::math::{exp, softplus};
 use super::simd::{CpuPath, Kernel, Vector};
 
+#[cfg(feature = "candle-cuda")]
+mod candle_cuda;
+#[cfg(feature = "cuda")]
+pub(crate) mod kernel;
+mod op;
+
+pub use op::ScanOp;
+pub(crate) use op::{on_maps, transposed};
+
 /// Directions of the scan.
 pub const DIRECTIONS: usize = 4;
 

@@ -24,13 +24,18 @@ const END_WITHIN: Duration = Duration::from_millis(1100);
 /// What it gives from a new start to the first mask.
 const MASK_WITHIN: Duration = Duration::from_secs(3);
 
-fn node_to_be_lost(graph: &Graph) -> Result<Node> {
+/// The fault's kind, and the parameter that names the device it comes on.
+fn fault_and_device() -> (&'static str, &'static str) {
     let on_gpu = std::env::var("ECMNET_FAULT_DEVICE").is_ok_and(|device| device == "cuda");
-    let (kind, device) = if on_gpu {
+    if on_gpu {
         ("trap", "device:=cuda")
     } else {
         ("lost", "device:=cpu")
-    };
+    }
+}
+
+fn node_to_be_lost(graph: &Graph) -> Result<Node> {
+    let (kind, device) = fault_and_device();
     let mut command = graph.node_command(&["-p", device, "-p", "max_age_ms:=0"])?;
     command.env("ECMNET_FAULT", format!("{kind}@{AT}"));
     let node = Node::start(&mut command)?;
@@ -76,7 +81,8 @@ fn a_lost_gpu_is_told_ends_the_node_with_3_and_a_new_one_gives_new_masks() -> Re
 
     let restarted = seconds_now()?;
     let start = Instant::now();
-    let _again = graph.running_node(&[])?;
+    let (_, device) = fault_and_device();
+    let _again = graph.running_node(&["-p", device])?;
     let mask = wait_for("a mask of the new node", || {
         let arguments = json!({"topic": MASK, "timeout_s": 0.05});
         let answer = camera.ask("take", arguments)?;

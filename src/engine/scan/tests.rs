@@ -1,3 +1,5 @@
+use half::f16;
+
 use super::*;
 use crate::engine::against_cpu::{made_values, print_times};
 use crate::engine::driver::GpuLimits;
@@ -66,7 +68,7 @@ fn reference(
 }
 
 /// Runs the scan twice on poisoned outputs; returns the largest error over the largest value.
-fn error<T: ScanElement>(
+fn error<T: ScanElement + Element>(
     gpu: &Gpu,
     weights: &ScanWeights,
     size: [usize; 2],
@@ -210,7 +212,10 @@ fn sizes_beyond_the_kernel_are_refused() -> anyhow::Result<()> {
 #[test]
 #[ignore = "prints times instead of testing"]
 fn microseconds_of_the_scan() -> anyhow::Result<()> {
-    fn time<T: ScanElement>(gpu: &Gpu, narrowed: impl Fn(f32) -> T) -> anyhow::Result<()> {
+    fn time<T: ScanElement + Element>(
+        gpu: &Gpu,
+        narrowed: impl Fn(f32) -> T,
+    ) -> anyhow::Result<()> {
         let weights = weights(96, 3, 16);
         let scan = Scan::<T>::new(gpu, &weights)?;
         for size in [[23, 30], [32, 64], [64, 64], [64, 128]] {

@@ -1,0 +1,159 @@
+"""The launch file under the real `ros2 launch`: a node that lost its GPU is started again, alone.
+
+Its own target, `make test-launch`: it needs a sourced ROS 2, for no package registry carries
+launch_ros, and a node that was built with the feature `inject-faults`. The fault needs no GPU.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target")
+PACKAGE = "ecmnet_ros"
+# What the contract gives from the end of the one process to the first mask of the next.
+MASK_WITHIN_S = 3.0
+# How long anything else may take before the test gives up.
+DEADLINE_S = 60.0
+# The frame that the GPU is lost at, of every process.
+LOST_AT = 5
+
+
+class Launch:
+    """`ros2 launch` of the package as colcon would install it, and the lines that it writes."""
+
+    def __init__(self, prefix: Path, **variables: str) -> None:
+        ros2 = shutil.which("ros2")
+        assert ros2, "there is no ros2 on the PATH: source a ROS 2 that has ros2launch"
+        paths = f"{prefix}{os.pathsep}{os.environ['AMENT_PREFIX_PATH']}"
+        weights = CHECKOUT / "models" / "ecmnet_world.safetensors"
+        command = [ros2, "launch", PACKAGE, "segment.launch.py", f"weights:={weights}"]
+        self.process = subprocess.Popen(
+            [*command, "device:=cpu", "camera:=/front/image_raw"],
+            env=dict(os.environ, AMENT_PREFIX_PATH=paths, PYTHONUNBUFFERED="1", **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[tuple[float, str]] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            self.lines.append((time.time(), line.rstrip()))
+
+    def written(self) -> str:
+        """All lines so far."""
+        return "\n".join(line for _, line in self.lines)
+
+    def found(self, pattern: str) -> list[tuple[float, re.Match[str]]]:
+        """When each line came that has this in it, and the match."""
+        tried = [(at, re.search(pattern, line)) for at, line in self.lines]
+        return [(at, match) for at, match in tried if match]
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """An ament prefix with the package's launch file and node."""
+    for folder in ("launch", "config", "models"):
+        shutil.copytree(CHECKOUT / folder, tmp_path / "share" / PACKAGE / folder)
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    programs = tmp_path / "lib" / PACKAGE
+    index.mkdir(parents=True)
+    programs.mkdir(parents=True)
+    (index / PACKAGE).touch()
+    (programs / "ecmnet_node").symlink_to(TARGET / "debug" / "ecmnet_node")
+    return tmp_path
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Node]:
+    """A node that publishes an image every 0.1 s, in a domain that no other test uses."""
+    for domain in range(1, 101):
+        held = Path(f"/tmp/ecmnet_test_domain_{domain}").open("w")  # noqa: SIM115
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            held.close()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rclpy.init()
+    node = rclpy.create_node("camera")
+    images = node.create_publisher(Image, "/front/image_raw", QoSProfile(depth=10))
+    image = Image(height=96, width=128, encoding="rgb8", step=384, data=bytes(96 * 384))
+
+    def publish() -> None:
+        image.header.stamp = node.get_clock().now().to_msg()
+        images.publish(image)
+
+    node.create_timer(0.1, publish)
+    yield node
+    rclpy.shutdown()
+    held.close()
+
+
+def spin_until(node: Node, is_so: Callable[[], object], launch: Launch) -> None:
+    """Let the camera run until something is so."""
+    start = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - start < DEADLINE_S, launch.written()
+        rclpy.spin_once(node, timeout_sec=0.02)
+
+
+def seconds(message: Image) -> float:
+    """An image's stamp."""
+    return message.header.stamp.sec + message.header.stamp.nanosec / 1e9
+
+
+def test_a_node_whose_gpu_is_lost_is_started_again_and_masks_new_images(
+    prefix: Path, camera: Node
+) -> None:
+    masks: list[tuple[float, float]] = []
+    camera.create_subscription(
+        Image,
+        "/ecmnet/label_mask",
+        lambda mask: masks.append((time.time(), seconds(mask))),
+        QoSProfile(depth=10),
+    )
+    launch = Launch(prefix, ECMNET_FAULT=f"lost@{LOST_AT}")
+    try:
+        # The next process is lost, too: twice shows that the second start is watched as the first.
+        spin_until(camera, lambda: len(launch.found("exit code 3")) == 2, launch)
+        died = [at for at, _ in launch.found("exit code 3")]
+        spin_until(camera, lambda: masks[-1][0] > died[1], launch)
+    finally:
+        launch.process.send_signal(signal.SIGINT)
+        status = launch.process.wait(DEADLINE_S)
+    for at in died:
+        came, stamp = next(mask for mask in masks if mask[0] > at)
+        print(f"first mask {came - at:.2f} s after the end")
+        assert came - at < MASK_WITHIN_S, launch.written()
+        assert stamp > at, "the first mask is of an image from before"
+    assert status == 0, launch.written()
+
+
+def test_a_node_that_ends_for_another_reason_ends_the_launch(prefix: Path, camera: Node) -> None:
+    launch = Launch(prefix)
+    try:
+        spin_until(camera, lambda: launch.found("outputs: "), launch)
+        ((_, started),) = launch.found(r"process started with pid \[(\d+)\]")
+        os.kill(int(started[1]), signal.SIGKILL)
+        launch.process.wait(DEADLINE_S)
+    finally:
+        launch.process.kill()
+    assert len(launch.found("process started")) == 1, launch.written()

@@ -161,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
         int const from = thread < 2 * WIDE ? p.size1[axis] : p.size2[axis];
         // Pixels off the map take its nearest one.
         int const at = min(max((axis == 0 ? top : left) + thread % WIDE - 1, 0), to - 1);
-        cells[0][0][thread] = {at * from / to, ((at + 1) * from + to - 1) / to};
+        cells[thread / (2 * WIDE)][axis][thread % WIDE] = {at * from / to, ((at + 1) * from + to - 1) / to};
     }
     __syncthreads();
     grid_dependency_wait();

@@ -180,6 +180,14 @@ impl EdabStage {
     ) -> Result<(), CudaError> {
         let kernel_size = kernel_size("an EDAB stage's map", size)?;
         let len = self.channels * size[0] * size[1];
+        // The kernel counts pairs of channels in 32 bits.
+        if len / 2 > u32::MAX as usize {
+            return Err(CudaError::Limit {
+                what: "an EDAB stage's elements",
+                limit: 2 * u32::MAX as usize,
+                got: len,
+            });
+        }
         input.check_len("an EDAB stage's input", len)?;
         output.check_len("an EDAB stage's output", len)?;
         let mut dilations = [1; MAX_BLOCKS];

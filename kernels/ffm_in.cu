@@ -16,8 +16,8 @@
 // One block takes 4x4 pixels and computes x for them and the ring of pixels around them, zero off the map,
 // so x never leaves the chip. 384 threads: a pooled group of 8 channels is summed by four threads (m1) or
 // one; a pixel's norm by 8; then each of 12 warps takes 8 channels of x and of z, each thread 4 channels of
-// u of a pixel, each warp one or two groups of 8 projected rows. Sums are f32. Any sizes from 1x1; elements
-// of the pitch past the area are not written.
+// u of a pixel, each warp one or two groups of 8 projected rows. Sums are f32. Any sizes from 1x1. What lies
+// past the area up to the pitch becomes 0, since the scan reads whole words.
 #include "half8.cuh"
 #include "launch.cuh"
 #include "mma.cuh"
@@ -315,6 +315,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
     }
     __syncthreads();
 
+    if (blockIdx.x + 1 == gridDim.x && blockIdx.y + 1 == gridDim.y) {
+        for (int row = thread; row < 2 * WIDTH + ROWS; row += THREADS) {
+            __half* const to = row < 2 * WIDTH ? p.u + size_t(row) * p.pitch
+                                               : p.projected + size_t(row - 2 * WIDTH) * p.pitch;
+            for (int i = area; i < p.pitch; i++) to[i] = __ushort_as_half(0);
+        }
+    }
     for (int run = thread; run < ROWS * SIDE; run += THREADS) {
         int const row = run / SIDE, line = run % SIDE;
         bool const by_columns = row / DIRECTION_ROWS % 2;

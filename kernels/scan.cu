@@ -146,6 +146,7 @@ struct Handover {
     // The states after a warp's last step; those of the last warp go on to the next round.
     float left[CHANNELS][CHUNKS][MAX_STATES];
     float decay[CHANNELS][MAX_STATES];
+    float whole[CHANNELS * CHUNKS][32];  // a lane's delta over all of its steps
     float of_channels[CHANNELS][OF_CHANNEL];  // dt's weights, its bias, D
 };
 
@@ -234,8 +235,7 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
     // Starts copying B and C of a round's batch of states, the warp's steps of every third state. What lies
     // off the map, up to the next piece, and rows past the states become 0.
     auto fetch = [&](int round, int batch, int buffer) {
-        constexpr int STATES_OF_WARP = (Of::BATCH + CHANNELS - 1) / CHANNELS;
-        int const chunk = round * CHUNKS + of_round, first = batch * Of::BATCH + channel;
+        int const chunk = round * CHUNKS + of_round;
         if (chunk < chunks) {
             uint4* const to = ring + buffer * Of::BUFFER + 2 * channel * Of::SPAN + of_round * Of::ROW;
 #pragma unroll
@@ -244,17 +244,15 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
                 bool const is_inside = order >= 0 && order < length;
                 T const* const from = projected + p.rank * p.pitch + (is_inside ? order : 0);
                 uint4* at = to + place<PIECES>(piece * 32 + lane);
-#pragma unroll
-                for (int i = 0; i < STATES_OF_WARP; i++, at += 2 * CHANNELS * Of::SPAN) {
-                    int const state = first + i * CHANNELS;
-                    if (channel + i * CHANNELS >= Of::BATCH) break;
+#pragma unroll 1
+                for (int i = channel; i < Of::BATCH; i += CHANNELS, at += 2 * CHANNELS * Of::SPAN) {
+                    int const state = batch * Of::BATCH + i;
                     T const* const b = from + min(state, n - 1) * p.pitch;
                     copy_async_16(at, b, is_inside && state < n);
                     copy_async_16(at + Of::SPAN, b + n * p.pitch, is_inside && state < n);
                 }
             }
         }
-        copy_async_commit();
     };
     // Sets to 0 what the thread's copied pieces of B hold past the map's end, which comes first backwards.
     auto cut = [&](int chunk, int buffer) {
@@ -279,11 +277,13 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
         u = *reinterpret_cast<const Run<T, STEPS>*>(u_row + from);
 #pragma unroll
         for (int r = 0; r < MAX_RANK; r++) {
-            if (r < p.rank) dt[r] = *reinterpret_cast<const Run<T, STEPS>*>(projected + r * p.pitch + from);
+            // A row past the rank is the last one again, and not used.
+            int const row = min(r, p.rank - 1);
+            dt[r] = *reinterpret_cast<const Run<T, STEPS>*>(projected + row * p.pitch + from);
         }
     };
     const float* const own_weights = handover.of_channels[channel];
-    float delta[STEPS], input[STEPS], whole, y[STEPS];
+    float delta[STEPS], input[STEPS], y[STEPS];
     auto begin_round = [&](int order) {
 #pragma unroll
         for (int i = 0; i < STEPS; i++) delta[i] = own_weights[MAX_RANK];
@@ -303,18 +303,19 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
             y[i] = own_weights[MAX_RANK + 1] * u[i];
             parts[i % 4] += delta[i];
         }
-        whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+        // Not in a register: none is left, and it would be added up again for each pair of states.
+        handover.whole[warp][lane] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
     };
 
-    load_steps(base_of(of_round) + lane_in_order * STEPS);
-    fetch(0, 0, 0);
-    int next_round = 0, next_batch = 1, buffer = 0;
+    int next_round = 0, next_batch = 0, buffer = 0;
     auto fetch_next = [&](int to) {
-        if (next_batch == batches) next_batch = 0, next_round++;
-        if (next_round < rounds) fetch(next_round, next_batch++, to);
+        if (next_round < rounds) fetch(next_round, next_batch, to);
+        copy_async_commit();
+        if (++next_batch == batches) next_batch = 0, next_round++;
     };
-    fetch_next(1);
-    if (batches * rounds == 1) copy_async_commit();
+#pragma unroll 1
+    for (int to = 0; to < 2; to++) fetch_next(to);
+    load_steps(base_of(of_round) + lane_in_order * STEPS);
     if (thread < CHANNELS * MAX_STATES) handover.decay[thread / MAX_STATES][thread % MAX_STATES] = own_decay;
     if (thread < CHANNELS * OF_CHANNEL) {
         handover.of_channels[thread / OF_CHANNEL][thread % OF_CHANNEL] = own_weight;
@@ -327,10 +328,6 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
         int const chunk = round * CHUNKS + of_round;
         int const order = base_of(chunk) + lane_in_order * STEPS;
         bool const has_steps = chunk < chunks;
-        if (has_steps) {
-            if (round > 0) load_steps(order);
-            begin_round(order);
-        }
         // Of the pair of states at hand: what its steps do, C, and the states that the lane starts with.
         float factor[2][STEPS], term[2][STEPS], state[2];
         Run<T, STEPS> of[2];
@@ -368,6 +365,7 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
                 }
             }
             if constexpr (has_next) {
+                float const whole = handover.whole[warp][lane];
                 product[0] = exp2_fast(whole * a.x);
                 product[1] = exp2_fast(whole * a.y);
 #pragma unroll
@@ -408,22 +406,25 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
             rows = ring + buffer * Of::BUFFER + of_round * Of::ROW;
             buffer ^= 1;
         };
-        begin_batch();
-        if (has_steps) {
-            walk(Flag<false>(), Flag<true>(), 0);
-#pragma unroll 1
-            for (int pair = 1; pair < pairs; pair++) {
-                rows += 4 * Of::SPAN;
-                if (pair % (Of::BATCH / 2) == 0) begin_batch();
-                walk(Flag<true>(), Flag<true>(), pair);
-            }
-            walk(Flag<true>(), Flag<false>(), pairs);
-        } else {
-            for (int batch = 1; batch < batches; batch++) begin_batch();
+        if (!has_steps) {
+            // Past the map's end, in the last round.
+            for (int batch = 0; batch < batches; batch++) begin_batch();
+            break;
         }
-        if (has_steps && is_channel && order >= 0 && order < length) {
+        begin_round(order);
+        begin_batch();
+        walk(Flag<false>(), Flag<true>(), 0);
+#pragma unroll 1
+        for (int pair = 1; pair < pairs; pair++) {
+            rows += 4 * Of::SPAN;
+            if (pair % (Of::BATCH / 2) == 0) begin_batch();
+            walk(Flag<true>(), Flag<true>(), pair);
+        }
+        walk(Flag<true>(), Flag<false>(), pairs);
+        if (is_channel && order >= 0 && order < length) {
             *reinterpret_cast<Run<T, STEPS>*>(y_row + order) = Run<T, STEPS>::narrowed(y);
         }
+        load_steps(base_of(chunk + CHUNKS) + lane_in_order * STEPS);
     }
 }
 

@@ -77,7 +77,7 @@ impl Variant {
     /// Returns the dynamic shared memory of a block.
     pub(crate) fn shared_bytes(&self) -> usize {
         let batches = 2 * 2 * self.batch * CHUNKS * LANES * self.steps * self.element_bytes;
-        let handover = (2 * CHUNKS + 1) * MAX_STATES + MAX_RANK + 2;
+        let handover = (2 * CHUNKS + 1) * MAX_STATES + CHUNKS * LANES + MAX_RANK + 2;
         batches + CHANNELS * handover * size_of::<f32>()
     }
 }

@@ -363,7 +363,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-use crate::engine::against_cpu::{SMALL_CARD, difference};
+    use crate::engine::against_cpu::{SMALL_CARD, difference};
     use crate::engine::driver::{GpuLimits, PinnedBuffer};
     use crate::engine::map::planes_from_blocked;
     use crate::network::ECMNet;

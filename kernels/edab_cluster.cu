@@ -5,14 +5,13 @@
 // shared memory. A block of the cluster has `rows` rows of the map, and repeats one above and one below, so
 // that of the maps u alone is read by other blocks; besides that the parts of the attention's means.
 //
-// A thread has one pixel: its 8 channels of u, l and g lie in one 16-byte word each. Warps have 32 pixels:
-// products on the tensor cores take them as two tiles of 16, and x stays in the registers as their sums lie.
-// The tensor cores add up the means too, by products with ones. Rounding is that of kernels/edab_dense.cuh
-// and kernels/edab_depthwise.cuh. Limits: BLOCKS * rows >= H, (rows + 2) * W threads at least, 64, and 16
-// blocks of EDAB.
+// A warp has 32 pixels, two tiles of 16 for the tensor cores, and holds x, u, l and g of them in its registers
+// as sums of products lie, which is how the next product takes its left side. All that is linear is a product:
+// a depthwise tap one with a diagonal, a mean one with ones. A pixel's 8 channels are one 16-byte word of
+// shared memory. Sums are f32, each intermediate is rounded to f16 once; activations are computed in f16.
+// Limits: BLOCKS * rows >= H, (rows + 2) * W threads at least, 64 to 512; 16 blocks of EDAB.
 
 #include "cluster.cuh"
-#include "edab_depthwise.cuh"
 #include "edab_weights.cuh"
 #include "launch.cuh"
 #include "mma.cuh"
@@ -24,6 +23,7 @@ struct EdabCluster {
     const unsigned char* weights;
     int height, width, count;
     int rows;                              // of a block
+    int reach;                             // the largest dilation
     float per_row, per_column, per_pixel;  // 1 / height, 1 / width, and their product
     int dilations[16];
 };
@@ -32,7 +32,7 @@ struct EdabCluster {
 struct ClusterShared {
     int u, r, u1, near, far, l, g, zeros, parts, local_sum, column_gates, row_gates, gains, u_rows, bytes;
 
-    __host__ __device__ ClusterShared(int count, int rows, int height, int width) {
+    __host__ __device__ ClusterShared(int count, int rows, int width, int reach) {
         int at = (count + 1) * EdabWeights<16>::bytes;
         auto take = [&](int bytes) {
             int from = at;
@@ -48,18 +48,18 @@ struct ClusterShared {
         far = take(pixels * 16);
         l = take(padded * 16);
         g = take(padded * 16);
-        zeros = take(16 * 16);
+        zeros = take(up_to(width, 16) * 16);
         parts = take(up_to(width, 16) * 16);
         local_sum = take(32);
         column_gates = take(up_to(width, 16) * 16);
         row_gates = take((rows + 2) * 16);
         gains = take(16);
-        u_rows = take(height * 4);
+        u_rows = take((rows + 2 + 2 * reach) * 4);
         bytes = at;
     }
 };
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ unsigned word_of(__half2 value) { return *reinterpret_cast<unsigned*>(&value); }
 __device__ __forceinline__ __half2 half2_of(unsigned word) { return *reinterpret_cast<__half2*>(&word); }
 
@@ -81,38 +81,72 @@ __device__ __forceinline__ FragmentA load_b_pair(const Half8* word) {
     return b;
 }
 
-// Two tiles of 16 pixels, three taps of 8 channels, with `fragments` as edab_weights.cuh has up1 and up2:
-// `row` is the first tap's word of this lane's pixel, `stride` the distance of the taps, in words.
-__device__ __forceinline__ void strip_product(float (&d)[2][4], const Half8* row, int stride, const unsigned char* fragments,
-                                              const float* bias) {
+// A word of each of 32 pixels, one of each lane, as two tiles: r[2 t + i] is this lane's pair of channels of
+// pixel 16 t + 8 i + lane / 4.
+using Pixels = FragmentA;
+
+__device__ __forceinline__ Pixels load_pixels(const Half8* word) { return load_a(reinterpret_cast<const __half*>(word)); }
+
+// The warp's pixels to their words of `map`.
+__device__ __forceinline__ void store_pixels(Half8* map, const Pixels& pixels) {
     const int lane = threadIdx.x % 32;
-    const uint2* b = reinterpret_cast<const uint2*>(fragments) + lane;
-    const FragmentA first = load_a(reinterpret_cast<const __half*>(row));
-    const FragmentA second = load_a(reinterpret_cast<const __half*>(row + stride));
-    const FragmentA third = load_a(reinterpret_cast<const __half*>(row + 2 * stride));
-    const uint2 both = b[0];
-    const unsigned last = b[32].x;
-    const float2 start = *reinterpret_cast<const float2*>(bias + lane % 4 * 2);
+    unsigned* to = reinterpret_cast<unsigned*>(map + threadIdx.x / 32 * 32 + lane / 4) + lane % 4;
+#pragma unroll
+    for (int i = 0; i < 4; i++) to[i * 32] = pixels.r[i];
+}
+
+// prelu(a0 * b0 + a1 * b1 + a2 * b2 + bias), b of 8 x 8 each.
+__device__ __forceinline__ Pixels three_taps(const Pixels& a0, const Pixels& a1, const Pixels& a2, uint2 b01, unsigned b2,
+                                             float2 bias, __half2 bend) {
+    Pixels out;
 #pragma unroll
     for (int t = 0; t < 2; t++) {
-        d[t][0] = d[t][2] = start.x, d[t][1] = d[t][3] = start.y;
-        mma(d[t], FragmentA{first.r[2 * t], first.r[2 * t + 1], second.r[2 * t], second.r[2 * t + 1]}, both);
-        mma8(d[t], third.r[2 * t], third.r[2 * t + 1], last);
+        float d[4] = {bias.x, bias.y, bias.x, bias.y};
+        mma(d, FragmentA{a0.r[2 * t], a0.r[2 * t + 1], a1.r[2 * t], a1.r[2 * t + 1]}, b01);
+        mma8(d, a2.r[2 * t], a2.r[2 * t + 1], b2);
+        out.r[2 * t] = word_of(bent2(__floats2half2_rn(d[0], d[1]), bend));
+        out.r[2 * t + 1] = word_of(bent2(__floats2half2_rn(d[2], d[3]), bend));
     }
+    return out;
+}
+
+// Of up1 and up2: `from` is the first tap's word of this lane's pixel, `stride` the distance of the taps, in words.
+__device__ __forceinline__ Pixels strip_taps(const Half8* from, int stride, const unsigned char* fragments,
+                                             const float* bias, const __half* bend) {
+    const int lane = threadIdx.x % 32;
+    const uint2* b = reinterpret_cast<const uint2*>(fragments) + lane;
+    return three_taps(load_pixels(from), load_pixels(from + stride), load_pixels(from + 2 * stride), b[0], b[32].x,
+                      reinterpret_cast<const float2*>(bias)[lane % 4], reinterpret_cast<const __half2*>(bend)[lane % 4]);
+}
+
+// The bits of this lane's pair in an operand of 8 rows that lie on the diagonal.
+__device__ __forceinline__ unsigned diagonal_bits() {
+    const int lane = threadIdx.x % 32;
+    return lane / 4 == lane % 4 * 2 ? 0xffff : lane / 4 == lane % 4 * 2 + 1 ? 0xffff0000 : 0;
+}
+
+// A depthwise strip: three taps, bias and bend of eight channels each.
+__device__ __forceinline__ Pixels depthwise_taps(const Pixels& a0, const Pixels& a1, const Pixels& a2, const Half8* taps,
+                                                 unsigned diagonal) {
+    const int pair = threadIdx.x % 4;
+    auto tap = [&](int i) { return word_of(taps[i].v[pair]) & diagonal; };
+    return three_taps(a0, a1, a2, make_uint2(tap(0), tap(1)), tap(2), __half22float2(taps[3].v[pair]), taps[4].v[pair]);
 }
 #endif
 
 template <int BLOCKS>
 __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#if __CUDA_ARCH__ >= 900
     using W = EdabWeights<16>;
     constexpr unsigned ONES = 0x3c003c00;
     extern __shared__ __align__(16) unsigned char shared[];
     __shared__ Prefetch prefetch;
     const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32, warps = blockDim.x / 32;
     const int rank = cluster_rank(), height = p.height, width = p.width, rows = p.rows;
-    const int pixel_warps = ((rows + 2) * width + 31) / 32;
-    const ClusterShared at(p.count, rows, height, width);
+    // Of the block's rows with one above and below, from y0 - 1 on; blocks beyond the map have no pixels.
+    const int y0 = rank * rows, own_rows = min(max(height - y0, 0), rows), pixels = own_rows > 0 ? (rows + 2) * width : 0;
+    const bool has_pixels = warp * 32 < pixels, is_up_warp = has_pixels && warp * 32 < rows * width;
+    const ClusterShared at(p.count, rows, width, p.reach);
     check_shared_bytes(at.bytes);
     auto words = [&](int from) { return reinterpret_cast<Half8*>(shared + from); };
     Half8 *u_map = words(at.u), *r_map = words(at.r), *u1_map = words(at.u1), *near_map = words(at.near),
@@ -123,33 +157,41 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
 
     prefetch.prepare();
     for (int i = at.u + tid * 16; i < at.parts; i += blockDim.x * 16) *words(i) = half8_zero();
-    for (int y = tid; y < height; y += blockDim.x) u_rows[y] = cluster_address(u_map + y % rows * width, y / rows);
+    // Where u's rows lie that the block's rows reach; those outside the map are zeros.
+    for (int i = tid; i < rows + 2 + 2 * p.reach; i += blockDim.x) {
+        const int y = y0 - 1 - p.reach + i;
+        const bool is_inside = y >= 0 && y < height;
+        u_rows[i] = is_inside ? cluster_address(u_map + y % rows * width, y / rows) : cluster_address(zeros, rank);
+    }
     __syncthreads();
     prefetch.begin((p.count + 1) * W::bytes);
     prefetch.copy(shared, p.weights, (p.count + 1) * W::bytes);
 
-    // This thread's pixel of the block's rows with one above and below, from y0 - 1 on.
-    const int y0 = rank * rows, own_rows = min(max(height - y0, 0), rows);
-    const int line = tid / width, x = tid - line * width, y = y0 - 1 + line;
-    const bool is_inside = line < rows + 2 && y >= 0 && y < height;
-    const bool is_own = is_inside && line >= 1 && line <= rows;
-    // Its pixel of the block's own rows, for up1 and up2.
-    const int own = min(tid, rows * width - 1), own_line = own / width;
-    const Half8* u1_row = u1_map + own_line * (width + 1) + own - own_line * width;
-    const bool is_up_warp = warp * 32 < rows * width;
-    // Of the products' sums: where they lie in the map, or -1 outside it, and in u1.
-    int spot[2][2], to_u1[2][2];
+    const unsigned diagonal = diagonal_bits();
+    // The lane's pixels as words: its place in its row, and of up1 and up2 among the block's own.
+    const int x = tid % width, own = min(tid, rows * width - 1);
+    const Half8* u1_word = u1_map + own / width + own;
+    auto beside = [&](const Half8* map, int offset) {
+        return x + offset >= 0 && x + offset < width ? map + tid + offset : zeros;
+    };
+    // Its pixels as sums lie: where in the map, -1 outside it; their gates; in u1; above, at and below them in u.
+    int spot[4], to_u1[4];
+    const __half2 *row_gate[4], *column_gate[4];
+    const unsigned* u_row[4];
+    unsigned u_near[4][3], is_own = 0;
 #pragma unroll
-    for (int t = 0; t < 2; t++) {
+    for (int i = 0; i < 4; i++) {
+        const int q = warp * 32 + i * 8 + lane / 4, line = min(q / width, rows + 1), x = q % width, y = y0 - 1 + line;
+        const bool is_inside = q < pixels && y >= 0 && y < height;
+        spot[i] = is_inside ? y * width + x : -1;
+        is_own |= (is_inside && line >= 1 && line <= rows) << i;
+        to_u1[i] = q < rows * width ? (line + 1 + q) * 4 + lane % 4 : -1;
+        row_gate[i] = row_gates[line].v + lane % 4;
+        column_gate[i] = column_gates[x].v + lane % 4;
+        u_row[i] = u_rows + p.reach + line;
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const int q = warp * 32 + t * 16 + i * 8 + lane / 4, l = q / width, qy = y0 - 1 + l;
-            spot[t][i] = l < rows + 2 && qy >= 0 && qy < height ? qy * width + q - l * width : -1;
-            to_u1[t][i] = q < rows * width ? (l * (width + 1) + 1 + q - l * width) * 4 + lane % 4 : -1;
-        }
+        for (int tap = 0; tap < 3; tap++) u_near[i][tap] = u_row[i][tap - 1] + x * 16 + lane % 4 * 4;
     }
-    // Whether this lane's element of the identity is one, of A's first and last quarter alike.
-    const unsigned identity = lane / 4 == lane % 4 * 2 ? 0x3c00 : lane / 4 == lane % 4 * 2 + 1 ? 0x3c000000 : 0;
 
     __half2 xs[2][2][2];  // tile, block of 8 channels, row
     grid_dependency_wait();
@@ -159,13 +201,13 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
         for (int n = 0; n < 2; n++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                const unsigned from = (n * height * width + max(spot[t][i], 0)) * 4 + lane % 4;
+                const unsigned from = (n * height * width + max(spot[2 * t + i], 0)) * 4 + lane % 4;
                 xs[t][n][i] = half2_of(__ldcg(reinterpret_cast<const unsigned*>(p.input) + from));
             }
         }
     }
     prefetch.wait(0);
-    Half8 u = half8_zero(), l = u, g = u;
+    Pixels u = {}, l = {}, g = {};
     for (int step = 0;; step++) {
         const unsigned char* weights = shared + step * W::bytes;
         const bool joins = step > 0, begins = step < p.count;
@@ -205,25 +247,24 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
                     if (lane < 8) reinterpret_cast<__half*>(shared + at.gains)[channel] = __float2half_rn(gain);
                 }
             }
-            __syncthreads();
+            // No block may end while another reads its parts.
+            if (begins) {
+                __syncthreads();
+            } else {
+                cluster_barrier();
+            }
         }
-        if (warp < pixel_warps) {
-            FragmentA m = {};
+        if (has_pixels) {
+            Pixels m = {};
             if (joins) {
-                const Half8 a = row_gates[min(line, rows + 1)], b = column_gates[x], gain = *words(at.gains);
-                const Half8* mid = reinterpret_cast<const Half8*>(weights + W::mid);
-                const Half8 scale = mid[0], shift = mid[1], bend = mid[2];
-                Half8 sum;
+                const __half2* mid = reinterpret_cast<const __half2*>(weights + W::mid) + lane % 4;
+                const __half2 gain = words(at.gains)->v[lane % 4], scale = mid[0], shift = mid[4], bend = mid[8];
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    __half2 gate = sigmoid2(__hadd2(a.v[i], b.v[i]));
-                    sum.v[i] = __hfma2(gate, g.v[i], __hfma2(gain.v[i], l.v[i], u.v[i]));
-                    sum.v[i] = bent2(__hfma2(sum.v[i], scale.v[i], shift.v[i]), bend.v[i]);
+                    __half2 gate = sigmoid2(__hadd2(*row_gate[i], *column_gate[i]));
+                    __half2 sum = __hfma2(gate, half2_of(g.r[i]), __hfma2(gain, half2_of(l.r[i]), half2_of(u.r[i])));
+                    m.r[i] = word_of(bent2(__hfma2(sum, scale, shift), bend));
                 }
-                r_map[tid] = sum;
-                __syncwarp();
-                m = load_a(reinterpret_cast<const __half*>(r_map + tid));
-                __syncwarp();
             }
             // x' = x + expand(m), what follows it, and r = reduce of that; r is zero outside the map.
             const uint2* expand = reinterpret_cast<const uint2*>(weights + W::expand) + lane;
@@ -253,14 +294,14 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
                     mma(d, next[t], reduce);
 #pragma unroll
                     for (int i = 0; i < 2; i++) {
-                        unsigned value = spot[t][i] >= 0 ? word_of(__floats2half2_rn(d[2 * i], d[2 * i + 1])) : 0;
+                        unsigned value = spot[2 * t + i] >= 0 ? word_of(__floats2half2_rn(d[2 * i], d[2 * i + 1])) : 0;
                         r_map[warp * 32 + t * 16 + i * 8 + lane / 4].v[lane % 4] = half2_of(value);
                     }
                 } else {
 #pragma unroll
                     for (int i = 0; i < 2; i++) {
-                        const int to = spot[t][i];
-                        if (to < y0 * width || to >= (y0 + rows) * width) continue;
+                        const int to = spot[2 * t + i];
+                        if (!(is_own >> (2 * t + i) & 1)) continue;
 #pragma unroll
                         for (int n = 0; n < 2; n++) {
                             reinterpret_cast<unsigned*>(p.out)[(n * height * width + to) * 4 + lane % 4] = next[t].r[2 * n + i];
@@ -273,65 +314,46 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
         __syncthreads();
         // up1: a tap is a row further down; up2: a column further right.
         const float* bias = reinterpret_cast<const float*>(weights + W::bias);
-        const __half2* bends = reinterpret_cast<const __half2*>(weights + W::bend) + lane % 4;
+        const __half* bend = reinterpret_cast<const __half*>(weights + W::bend);
         if (is_up_warp) {
-            const __half2 bend = bends[0];
-            float d[2][4];
-            strip_product(d, r_map + own, width, weights + W::up1, bias);
+            const Pixels u1 = strip_taps(r_map + own, width, weights + W::up1, bias, bend);
 #pragma unroll
-            for (int t = 0; t < 2; t++) {
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    __half2 value = bent2(__floats2half2_rn(d[t][2 * i], d[t][2 * i + 1]), bend);
-                    if (to_u1[t][i] >= 0) reinterpret_cast<__half2*>(u1_map)[to_u1[t][i]] = value;
-                }
+            for (int i = 0; i < 4; i++) {
+                if (to_u1[i] >= 0) reinterpret_cast<unsigned*>(u1_map)[to_u1[i]] = u1.r[i];
             }
         }
         __syncthreads();
-        if (is_up_warp) {
-            const __half2 bend = bends[4];
-            float d[2][4];
-            strip_product(d, u1_row, 1, weights + W::up2, bias + 8);
-#pragma unroll
-            for (int t = 0; t < 2; t++) {
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    __half2 value = bent2(__floats2half2_rn(d[t][2 * i], d[t][2 * i + 1]), bend);
-                    u_map[warp * 32 + t * 16 + i * 8 + lane / 4].v[lane % 4] = value;
-                }
-            }
-        }
+        if (is_up_warp) store_pixels(u_map, strip_taps(u1_word, 1, weights + W::up2, bias + 8, bend + 8));
         cluster_barrier();
         const Half8* taps = reinterpret_cast<const Half8*>(weights + W::dense_bytes);
         const int dilation = p.dilations[step];
-        if (warp < pixel_warps) {
-            // Both branches' vertical taps. Rows outside the map are read from its edge, and count as zero.
-            Half8 column[5];
-            const int offsets[5] = {0, -1, 1, -dilation, dilation};
+        if (has_pixels) {
+            // Both branches' vertical taps.
+            Pixels above, below, far_above, far_below;
 #pragma unroll
-            for (int i = 0; i < 5; i++) {
-                column[i] = cluster_load(u_rows[min(max(y + offsets[i], 0), height - 1)] + x * 16);
+            for (int i = 0; i < 4; i++) {
+                const unsigned offset = u_near[i][1] - u_row[i][0];
+                far_above.r[i] = cluster_load_word(u_row[i][-dilation] + offset);
+                far_below.r[i] = cluster_load_word(u_row[i][dilation] + offset);
+                above.r[i] = cluster_load_word(u_near[i][0]);
+                u.r[i] = cluster_load_word(u_near[i][1]);
+                below.r[i] = cluster_load_word(u_near[i][2]);
             }
-#pragma unroll
-            for (int i = 0; i < 5; i++) {
-                if (!is_inside || y + offsets[i] < 0 || y + offsets[i] >= height) column[i] = half8_zero();
-            }
-            u = column[0];
-            near_map[tid] = Strip(taps).of(column[1], u, column[2]);
-            far_map[tid] = Strip(taps + 10).of(column[3], u, column[4]);
+            store_pixels(near_map, depthwise_taps(above, u, below, taps, diagonal));
+            store_pixels(far_map, depthwise_taps(far_above, u, far_below, taps + 10, diagonal));
         }
         __syncthreads();
-        if (warp < pixel_warps) {
-            // The horizontal ones.
-            auto at_offset = [&](const Half8* map, int offset) {
-                const bool is_in_row = is_inside && x + offset >= 0 && x + offset < width;
-                const Half8 value = map[is_in_row ? tid + offset : tid];
-                return is_in_row ? value : half8_zero();
-            };
-            l = Strip(taps + 5).of(at_offset(near_map, -1), near_map[tid], at_offset(near_map, 1));
-            g = Strip(taps + 15).of(at_offset(far_map, -dilation), far_map[tid], at_offset(far_map, dilation));
-            l_map[tid] = is_own ? l : half8_zero();
-            g_map[tid] = g;
+        if (has_pixels) {
+            // The horizontal ones. Of l, what is not the block's own is zero for the sum.
+            l = depthwise_taps(load_pixels(beside(near_map, -1)), load_pixels(near_map + tid),
+                               load_pixels(beside(near_map, 1)), taps + 5, diagonal);
+            g = depthwise_taps(load_pixels(beside(far_map, -dilation)), load_pixels(far_map + tid),
+                               load_pixels(beside(far_map, dilation)), taps + 15, diagonal);
+            Pixels own_l;
+#pragma unroll
+            for (int i = 0; i < 4; i++) own_l.r[i] = is_own >> i & 1 ? l.r[i] : 0;
+            store_pixels(l_map, own_l);
+            store_pixels(g_map, g);
         }
         __syncthreads();
         // Gates of the rows; this block's parts of the columns' means, 16 of them a warp, and of the local ones.
@@ -362,7 +384,7 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
                 for (int row = 1; row <= own_rows; row += 2) {
                     const int own = row + lane / 16;
                     const FragmentA b = load_b_pair(own <= own_rows ? g_map + own * width + from + lane % 16 : zeros + lane % 16);
-                    const FragmentA a = {identity, 0, 0, identity};
+                    const FragmentA a = {diagonal & ONES, 0, 0, diagonal & ONES};
                     mma(d, a, make_uint2(b.r[0], b.r[1]));
                     mma(d, a, make_uint2(b.r[2], b.r[3]));
                 }
@@ -391,15 +413,10 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
 #endif
 }
 
-// Of 2^k blocks, with as many threads at most.
-#define EDAB_CLUSTER(BLOCKS, THREADS)                                                      \
-    extern "C" __global__ void __launch_bounds__(THREADS, 1)                               \
-        edab_cluster_##BLOCKS##_##THREADS(const __grid_constant__ EdabCluster p) {         \
-        edab_cluster<BLOCKS>(p);                                                           \
+#define EDAB_CLUSTER(BLOCKS)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(512, 1) edab_cluster_##BLOCKS(const __grid_constant__ EdabCluster p) { \
+        edab_cluster<BLOCKS>(p);                                                                               \
     }
 
-EDAB_CLUSTER(4, 512)
-EDAB_CLUSTER(8, 512)
-EDAB_CLUSTER(8, 1024)
-EDAB_CLUSTER(16, 512)
-EDAB_CLUSTER(16, 1024)
+EDAB_CLUSTER(8)
+EDAB_CLUSTER(16)

@@ -85,7 +85,9 @@ __device__ __forceinline__ FragmentA load_b_pair(const Half8* word) {
 // pixel 16 t + 8 i + lane / 4.
 using Pixels = FragmentA;
 
-__device__ __forceinline__ Pixels load_pixels(const Half8* word) { return load_a(reinterpret_cast<const __half*>(word)); }
+__device__ __forceinline__ Pixels load_pixels(const Half8* word) {
+    return load_a(reinterpret_cast<const __half*>(word));
+}
 
 // The warp's pixels to their words of `map`.
 __device__ __forceinline__ void store_pixels(Half8* map, const Pixels& pixels) {
@@ -96,8 +98,8 @@ __device__ __forceinline__ void store_pixels(Half8* map, const Pixels& pixels) {
 }
 
 // prelu(a0 * b0 + a1 * b1 + a2 * b2 + bias), b of 8 x 8 each.
-__device__ __forceinline__ Pixels three_taps(const Pixels& a0, const Pixels& a1, const Pixels& a2, uint2 b01, unsigned b2,
-                                             float2 bias, __half2 bend) {
+__device__ __forceinline__ Pixels three_taps(const Pixels& a0, const Pixels& a1, const Pixels& a2, uint2 b01,
+                                             unsigned b2, float2 bias, __half2 bend) {
     Pixels out;
 #pragma unroll
     for (int t = 0; t < 2; t++) {
@@ -115,8 +117,9 @@ __device__ __forceinline__ Pixels strip_taps(const Half8* from, int stride, cons
                                              const float* bias, const __half* bend) {
     const int lane = threadIdx.x % 32;
     const uint2* b = reinterpret_cast<const uint2*>(fragments) + lane;
+    const float2 start = reinterpret_cast<const float2*>(bias)[lane % 4];
     return three_taps(load_pixels(from), load_pixels(from + stride), load_pixels(from + 2 * stride), b[0], b[32].x,
-                      reinterpret_cast<const float2*>(bias)[lane % 4], reinterpret_cast<const __half2*>(bend)[lane % 4]);
+                      start, reinterpret_cast<const __half2*>(bend)[lane % 4]);
 }
 
 // The bits of this lane's pair in an operand of 8 rows that lie on the diagonal.
@@ -126,8 +129,8 @@ __device__ __forceinline__ unsigned diagonal_bits() {
 }
 
 // A depthwise strip: three taps, bias and bend of eight channels each.
-__device__ __forceinline__ Pixels depthwise_taps(const Pixels& a0, const Pixels& a1, const Pixels& a2, const Half8* taps,
-                                                 unsigned diagonal) {
+__device__ __forceinline__ Pixels depthwise_taps(const Pixels& a0, const Pixels& a1, const Pixels& a2,
+                                                 const Half8* taps, unsigned diagonal) {
     const int pair = threadIdx.x % 4;
     auto tap = [&](int i) { return word_of(taps[i].v[pair]) & diagonal; };
     return three_taps(a0, a1, a2, make_uint2(tap(0), tap(1)), tap(2), __half22float2(taps[3].v[pair]), taps[4].v[pair]);
@@ -144,7 +147,8 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
     const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32, warps = blockDim.x / 32;
     const int rank = cluster_rank(), height = p.height, width = p.width, rows = p.rows;
     // Of the block's rows with one above and below, from y0 - 1 on; blocks beyond the map have no pixels.
-    const int y0 = rank * rows, own_rows = min(max(height - y0, 0), rows), pixels = own_rows > 0 ? (rows + 2) * width : 0;
+    const int y0 = rank * rows, own_rows = min(max(height - y0, 0), rows);
+    const int pixels = own_rows > 0 ? (rows + 2) * width : 0;
     const bool has_pixels = warp * 32 < pixels, is_up_warp = has_pixels && warp * 32 < rows * width;
     const ClusterShared at(p.count, rows, width, p.reach);
     check_shared_bytes(at.bytes);
@@ -172,7 +176,7 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
     const int x = tid % width, own = min(tid, rows * width - 1);
     const Half8* u1_word = u1_map + own / width + own;
     auto beside = [&](const Half8* map, int offset) {
-        return x + offset >= 0 && x + offset < width ? map + tid + offset : zeros;
+        return tid < pixels && x + offset >= 0 && x + offset < width ? map + tid + offset : zeros;
     };
     // Its pixels as sums lie: where in the map, -1 outside it; their gates; in u1; above, at and below them in u.
     int spot[4], to_u1[4];
@@ -230,14 +234,16 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
 #pragma unroll
                     for (int block = 0; block < BLOCKS; block++) mma8(d, a[block][0], a[block][1], b);
                     Half8* to = column_gates + task * 16 + lane / 4;
-                    to[0].v[lane % 4] = __floats2half2_rn(d[0], d[1]), to[8].v[lane % 4] = __floats2half2_rn(d[2], d[3]);
+                    to[0].v[lane % 4] = __floats2half2_rn(d[0], d[1]);
+                    to[8].v[lane % 4] = __floats2half2_rn(d[2], d[3]);
                 } else {
                     const float* tap = reinterpret_cast<const float*>(weights + W::ca);
                     const int channel = lane % 8;
                     float mean = 0.f;
 #pragma unroll
                     for (int block = 0; block < BLOCKS; block += 4) {
-                        mean += __uint_as_float(cluster_load_word(cluster_address(local_sum + channel, block + lane / 8)));
+                        const unsigned address = cluster_address(local_sum + channel, block + lane / 8);
+                        mean += __uint_as_float(cluster_load_word(address));
                     }
                     mean += __shfl_xor_sync(~0u, mean, 8);
                     mean = (mean + __shfl_xor_sync(~0u, mean, 16)) * p.per_pixel;
@@ -304,7 +310,8 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
                         if (!(is_own >> (2 * t + i) & 1)) continue;
 #pragma unroll
                         for (int n = 0; n < 2; n++) {
-                            reinterpret_cast<unsigned*>(p.out)[(n * height * width + to) * 4 + lane % 4] = next[t].r[2 * n + i];
+                            unsigned* out = reinterpret_cast<unsigned*>(p.out) + (n * height * width + to) * 4;
+                            out[lane % 4] = next[t].r[2 * n + i];
                         }
                     }
                 }
@@ -383,7 +390,8 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
 #pragma unroll 1
                 for (int row = 1; row <= own_rows; row += 2) {
                     const int own = row + lane / 16;
-                    const FragmentA b = load_b_pair(own <= own_rows ? g_map + own * width + from + lane % 16 : zeros + lane % 16);
+                    const Half8* words = own <= own_rows ? g_map + own * width + from : zeros;
+                    const FragmentA b = load_b_pair(words + lane % 16);
                     const FragmentA a = {diagonal & ONES, 0, 0, diagonal & ONES};
                     mma(d, a, make_uint2(b.r[0], b.r[1]));
                     mma(d, a, make_uint2(b.r[2], b.r[3]));
@@ -397,7 +405,8 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
                 for (int from = 0; from < rows * width; from += 64) {
 #pragma unroll
                     for (int i = 0; i < 2; i++) {
-                        const FragmentA b = load_b_pair(l_map + width + from + i * 32 + lane), a = {ONES, ONES, ONES, ONES};
+                        const FragmentA b = load_b_pair(l_map + width + from + i * 32 + lane);
+                        const FragmentA a = {ONES, ONES, ONES, ONES};
                         mma(d[2 * i], a, make_uint2(b.r[0], b.r[1]));
                         mma(d[2 * i + 1], a, make_uint2(b.r[2], b.r[3]));
                     }
@@ -413,9 +422,10 @@ __device__ __forceinline__ void edab_cluster(const EdabCluster& p) {
 #endif
 }
 
-#define EDAB_CLUSTER(BLOCKS)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(512, 1) edab_cluster_##BLOCKS(const __grid_constant__ EdabCluster p) { \
-        edab_cluster<BLOCKS>(p);                                                                               \
+#define EDAB_CLUSTER(BLOCKS)                                               \
+    extern "C" __global__ void __launch_bounds__(512, 1)                   \
+        edab_cluster_##BLOCKS(const __grid_constant__ EdabCluster p) {     \
+        edab_cluster<BLOCKS>(p);                                           \
     }
 
 EDAB_CLUSTER(8)

@@ -315,12 +315,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
     }
     __syncthreads();
 
-    // The rows' ends, one element a thread of all blocks: fewer than 8, since the pitch is the next multiple.
-    int const blocks = gridDim.x * gridDim.y, ends = (2 * WIDTH + ROWS) * 8;
-    for (int i = (blockIdx.y * gridDim.x + blockIdx.x) * THREADS + thread; i < ends; i += blocks * THREADS) {
-        int const row = i / 8, at = area + i % 8;
-        __half* const to = row < 2 * WIDTH ? p.u + size_t(row) * p.pitch : p.projected + size_t(row - 2 * WIDTH) * p.pitch;
-        if (at < p.pitch) to[at] = __ushort_as_half(0);
+    // The rows' ends, an element a thread of all blocks.
+    int const blocks = gridDim.x * gridDim.y, spare = p.pitch - area;
+    int const block = blockIdx.y * gridDim.x + blockIdx.x, ends = (2 * WIDTH + ROWS) * spare;
+    for (int i = block * THREADS + thread; i < ends; i += blocks * THREADS) {
+        int const row = i / spare;
+        __half* const to = row < 2 * WIDTH ? p.u + size_t(row) * p.pitch
+                                           : p.projected + size_t(row - 2 * WIDTH) * p.pitch;
+        to[area + i % spare] = __ushort_as_half(0);
     }
     for (int run = thread; run < ROWS * SIDE; run += THREADS) {
         int const row = run / SIDE, line = run % SIDE;

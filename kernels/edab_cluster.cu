@@ -13,6 +13,7 @@
 
 #include "cluster.cuh"
 #include "edab_weights.cuh"
+#include "half8.cuh"
 #include "launch.cuh"
 #include "mma.cuh"
 #include "prefetch.cuh"

@@ -88,9 +88,8 @@ test-candle: ## the network on Candle's CUDA device against the CPU; needs a who
 	@scripts/setup_cuda
 	$(CANDLE_CUDA) $(WITH_ROS) cargo test --features candle-cuda --no-fail-fast --lib candles_cuda_device
 
-# The frames that repeat for hundreds of times are left out. The scan reads the pair of values that an odd
-# map ends in and drops the one beyond it, which initcheck cannot know; racecheck warns of one thread that
-# sets an mbarrier up and then uses it.
+# The frames that repeat for hundreds of times are left out. racecheck warns of one thread that sets an
+# mbarrier up and then uses it.
 SANITIZER ?= compute-sanitizer
 sanitize = $(WITH_ROS) cargo test --features cuda --lib --config \
     'target."cfg(all())".runner = "$(SANITIZER) --tool $(1) --error-exitcode 1"' \
@@ -100,7 +99,7 @@ sanitize-cuda: ## every kernel under compute-sanitizer's tools, which must find 
 	@scripts/setup_cuda
 	$(call sanitize,memcheck)
 	$(call sanitize,synccheck)
-	$(call sanitize,initcheck --kernel-name-exclude kns=scan_)
+	$(call sanitize,initcheck)
 	$(call sanitize,racecheck --racecheck-detect-level error)
 
 check-cuda: tools ## with no GPU: kernels for every architecture, clippy, programs that start without CUDA

@@ -31,10 +31,12 @@ pub(super) struct Frame {
     pub received: Instant,
 }
 
-/// The parameters that the inference thread works by.
-#[derive(Clone, Debug)]
+/// What the inference thread works by.
+#[derive(Clone)]
 pub(super) struct Choices {
-    /// Their values.
+    /// The network.
+    pub segmenter: Arc<Segmenter>,
+    /// The parameters' values.
     pub settings: Settings,
     /// Whether a vehicle may drive on it, by class id.
     pub drivable: Vec<bool>,
@@ -42,8 +44,7 @@ pub(super) struct Choices {
 
 /// The inference thread's own things.
 pub(super) struct Inference {
-    segmenter: Segmenter,
-    choices: watch::Receiver<Choices>,
+    choices: watch::Receiver<Option<Choices>>,
     shared: Arc<Shared>,
     log: Log,
     foreign_clock_told: bool,
@@ -61,13 +62,11 @@ struct Rejection {
 impl Inference {
     /// Returns the thread's things, before the first frame.
     pub(super) fn new(
-        segmenter: Segmenter,
-        choices: watch::Receiver<Choices>,
+        choices: watch::Receiver<Option<Choices>>,
         shared: Arc<Shared>,
         log: Log,
     ) -> Self {
         Self {
-            segmenter,
             choices,
             shared,
             log,
@@ -88,7 +87,7 @@ impl Inference {
             self.shared.ledger.reject(reason);
             if rejection.is_final {
                 // A lost GPU may never answer those who would free its memory.
-                std::mem::forget(self.segmenter);
+                std::mem::forget(self.choices.borrow().clone());
                 return Err(NodeError::GpuLost { reason: sentence });
             }
             let sentence = format!("image dropped ({reason}): {sentence}");
@@ -98,7 +97,10 @@ impl Inference {
     }
 
     fn segment(&mut self, frame: &Frame) -> Result<(), Rejection> {
-        let choices = self.choices.borrow().clone();
+        let Some(choices) = self.choices.borrow().clone() else {
+            self.shared.frames.count_dropped();
+            return Ok(());
+        };
         let max_pixels = choices.settings.max_pixels as usize;
         let outputs = self.shared.outputs();
         let wanted = outputs.wanted();
@@ -164,18 +166,18 @@ impl Inference {
         outputs: &Outputs,
         choices: &Choices,
     ) -> Result<(), Rejection> {
-        self.describe(header, view);
+        self.describe(header, view, &choices.segmenter);
         if wanted.is_nothing() {
             self.shared.ledger.leave();
             return Ok(());
         }
-        let messages = self.messages(header, view, wanted, choices)?;
-        if self.shared.is_stopping() {
+        let messages = messages(header, view, wanted, choices)?;
+        let Some(published) = (self.shared).publish(frame.received, || outputs.publish(&messages))
+        else {
+            self.shared.frames.count_dropped();
             return Ok(());
-        }
-        outputs
-            .publish(&messages)
-            .map_err(|error| Rejection::of("publish", error))?;
+        };
+        published.map_err(|error| Rejection::of("publish", error))?;
         let latency = Latency {
             stamp_to_publish_ms: outputs.clock.age(header.stamp).and_then(Age::ms),
             receipt_to_publish_ms: frame.received.elapsed().as_secs_f64() * 1e3,
@@ -185,46 +187,10 @@ impl Inference {
         Ok(())
     }
 
-    fn messages(
-        &self,
-        header: &Header,
-        view: &ImageView<'_>,
-        wanted: Wanted,
-        choices: &Choices,
-    ) -> Result<Messages, Rejection> {
-        let segmentation = self.segmenter.run(view, wanted.confidence)?;
-        let mask = &segmentation.mask;
-        let size = [mask.width, mask.height];
-        let mono = |rows: &[u8]| image_message(header, size, "mono8", rows);
-        let drivable = |id: &u8| {
-            let may = choices.drivable.get(usize::from(*id));
-            if may.copied().unwrap_or(false) {
-                255
-            } else {
-                0
-            }
-        };
-        let overlay = || {
-            let alpha = choices.settings.overlay_alpha as f32;
-            let rows = self.segmenter.overlay(view, mask, alpha);
-            image_message(header, size, "rgb8", &rows)
-        };
-        Ok(Messages {
-            label_mask: wanted.label_mask.then(|| mono(&mask.ids)),
-            confidence: segmentation
-                .confidence
-                .map(|confidence| mono(&confidence.values)),
-            drivable_mask: wanted
-                .drivable_mask
-                .then(|| mono(&mask.ids.iter().map(drivable).collect::<Vec<_>>())),
-            overlay: wanted.overlay.then(overlay),
-        })
-    }
-
     /// Logs what the images are, when the first comes and when it changes.
-    fn describe(&mut self, header: &Header, view: &ImageView<'_>) {
+    fn describe(&mut self, header: &Header, view: &ImageView<'_>, segmenter: &Segmenter) {
         let (width, height) = (view.width(), view.height());
-        let [rows, columns] = self.segmenter.network_size_for(height, width);
+        let [rows, columns] = segmenter.network_size_for(height, width);
         let description = format!(
             "images are {width}x{height} {} in frame '{}'; the network sees {columns}x{rows}",
             view.format(),
@@ -235,6 +201,42 @@ impl Inference {
             self.described = description;
         }
     }
+}
+
+/// Runs the network, and returns what it gave for the outputs that are wanted.
+fn messages(
+    header: &Header,
+    view: &ImageView<'_>,
+    wanted: Wanted,
+    choices: &Choices,
+) -> Result<Messages, Rejection> {
+    let segmentation = choices.segmenter.run(view, wanted.confidence)?;
+    let mask = &segmentation.mask;
+    let size = [mask.width, mask.height];
+    let mono = |rows: &[u8]| image_message(header, size, "mono8", rows);
+    let drivable = |id: &u8| {
+        let may = choices.drivable.get(usize::from(*id));
+        if may.copied().unwrap_or(false) {
+            255
+        } else {
+            0
+        }
+    };
+    let overlay = || {
+        let alpha = choices.settings.overlay_alpha as f32;
+        let rows = choices.segmenter.overlay(view, mask, alpha);
+        image_message(header, size, "rgb8", &rows)
+    };
+    Ok(Messages {
+        label_mask: wanted.label_mask.then(|| mono(&mask.ids)),
+        confidence: segmentation
+            .confidence
+            .map(|confidence| mono(&confidence.values)),
+        drivable_mask: wanted
+            .drivable_mask
+            .then(|| mono(&mask.ids.iter().map(drivable).collect::<Vec<_>>())),
+        overlay: wanted.overlay.then(overlay),
+    })
 }
 
 impl Rejection {

@@ -79,6 +79,13 @@ impl Log {
         self.publish(LogMessage::WARN as u8, text);
     }
 
+    /// Writes an ERROR line.
+    pub(super) fn error(&self, text: &str) {
+        let text = printable(text);
+        r2r::log_error!(&self.name, "{text}");
+        self.publish(LogMessage::ERROR as u8, text);
+    }
+
     /// A line that cannot be published is on the console all the same.
     fn publish(&self, level: u8, msg: String) {
         if let Some(rosout) = &*self.hold_rosout() {

@@ -18,6 +18,7 @@ pub(super) struct Outputs {
     confidence: PublisherUntyped,
     overlay: PublisherUntyped,
     drivable_mask: PublisherUntyped,
+    label_info: PublisherUntyped,
     diagnostics: Publisher<DiagnosticArray>,
     /// The node's clock.
     pub clock: RosClock,
@@ -57,28 +58,28 @@ pub(super) struct Messages {
 }
 
 impl Outputs {
-    /// Creates the publishers and latches `~/label_info`.
-    pub(super) fn create(node: &mut r2r::Node, classes: &ClassTable) -> Result<Self, NodeError> {
+    /// Creates the publishers.
+    pub(super) fn create(node: &mut r2r::Node) -> Result<Self, NodeError> {
         let clock = RosClock::of(node);
-        let label_info = publisher(
-            node,
-            "~/label_info",
-            LabelInfo::TYPE,
-            NEWEST.transient_local(),
-        )?;
-        label_info
-            .publish_raw(&label_info_from_classes(classes, &clock).to_cdr())
-            .map_err(NodeError::ros("publish label_info"))?;
+        let latched = NEWEST.transient_local();
         Ok(Self {
             label_mask: publisher(node, "~/label_mask", Image::TYPE, NEWEST)?,
             confidence: publisher(node, "~/confidence", Image::TYPE, NEWEST)?,
             overlay: publisher(node, "~/overlay", Image::TYPE, NEWEST)?,
             drivable_mask: publisher(node, "~/drivable_mask", Image::TYPE, NEWEST)?,
+            label_info: publisher(node, "~/label_info", LabelInfo::TYPE, latched)?,
             diagnostics: node
                 .create_publisher("/diagnostics", NEWEST)
                 .map_err(NodeError::ros("create the publisher of /diagnostics"))?,
             clock,
         })
+    }
+
+    /// Latches `~/label_info`.
+    pub(super) fn publish_classes(&self, classes: &ClassTable) -> Result<(), NodeError> {
+        self.label_info
+            .publish_raw(&label_info_from_classes(classes, &self.clock).to_cdr())
+            .map_err(NodeError::ros("publish label_info"))
     }
 
     /// Returns which outputs have a subscriber now.

@@ -1,6 +1,5 @@
 //! The six parameter services of rcl_interfaces, and `/parameter_events`.
 
-use futures::{FutureExt, Stream, StreamExt};
 use r2r::rcl_interfaces::msg::{
     FloatingPointRange, IntegerRange, ListParametersResult, Parameter as ParameterMessage,
     ParameterDescriptor, ParameterEvent, ParameterValue, SetParametersResult,
@@ -14,6 +13,7 @@ use r2r::{Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 use super::error::NodeError;
 use super::log::Log;
 use super::params::{PARAMETERS, Parameters, Range, Settings, Value};
+use super::requests::{Requests, next, service};
 use crate::msg::Stamp;
 
 /// Numbers of the types, from `rcl_interfaces/msg/ParameterType`.
@@ -25,8 +25,6 @@ mod parameter_type {
     pub(super) const STRING: u8 = 4;
     pub(super) const STRING_ARRAY: u8 = 9;
 }
-
-type Requests<T> = Box<dyn Stream<Item = ServiceRequest<T>> + Send + Unpin>;
 
 /// The services of one node.
 pub(super) struct ParameterServices {
@@ -52,19 +50,21 @@ impl ParameterServices {
         let events = node
             .create_publisher("/parameter_events", QosProfile::parameter_events())
             .map_err(NodeError::ros("create the publisher of /parameter_events"))?;
+        let qos = QosProfile::parameters;
         let services = Self {
             node: node
                 .fully_qualified_name()
                 .map_err(NodeError::ros("name the node"))?,
             log,
-            get: service::<GetParameters::Service>(node, "~/get_parameters")?,
-            get_types: service::<GetParameterTypes::Service>(node, "~/get_parameter_types")?,
-            describe: service::<DescribeParameters::Service>(node, "~/describe_parameters")?,
-            list: service::<ListParameters::Service>(node, "~/list_parameters")?,
-            set: service::<SetParameters::Service>(node, "~/set_parameters")?,
+            get: service::<GetParameters::Service>(node, "~/get_parameters", qos())?,
+            get_types: service::<GetParameterTypes::Service>(node, "~/get_parameter_types", qos())?,
+            describe: service::<DescribeParameters::Service>(node, "~/describe_parameters", qos())?,
+            list: service::<ListParameters::Service>(node, "~/list_parameters", qos())?,
+            set: service::<SetParameters::Service>(node, "~/set_parameters", qos())?,
             set_atomically: service::<SetParametersAtomically::Service>(
                 node,
                 "~/set_parameters_atomically",
+                qos(),
             )?,
             events,
         };
@@ -187,24 +187,6 @@ pub(super) fn value_from_override(value: &r2r::ParameterValue) -> Value {
         r2r::ParameterValue::StringArray(texts) => Value::Texts(texts.clone()),
         other => Value::Foreign(other.type_name()),
     }
-}
-
-fn service<T>(node: &mut r2r::Node, name: &str) -> Result<Requests<T>, NodeError>
-where
-    T: WrappedServiceTypeSupport + 'static,
-    ServiceRequest<T>: Send,
-{
-    let requests = node
-        .create_service::<T>(name, QosProfile::parameters())
-        .map_err(NodeError::ros("create a parameter service"))?;
-    Ok(Box::new(requests))
-}
-
-fn next<T>(requests: &mut Requests<T>) -> Option<ServiceRequest<T>>
-where
-    T: WrappedServiceTypeSupport,
-{
-    requests.next().now_or_never().flatten()
 }
 
 fn message(name: &str, parameters: &Parameters) -> Option<ParameterMessage> {

@@ -34,6 +34,12 @@ pub struct Settings {
     pub drivable_classes: Vec<String>,
     /// Whether time comes from `/clock`.
     pub use_sim_time: bool,
+    /// Whether the node configures and activates itself.
+    pub autostart: bool,
+    /// Silence after which a lifecycle manager takes the node for dead, seconds; 0 for no bond.
+    pub bond_timeout: f64,
+    /// Time from one heartbeat of the bond to the next, seconds; 0 for no bond.
+    pub bond_heartbeat_period: f64,
 }
 
 impl Default for Settings {
@@ -50,6 +56,9 @@ impl Default for Settings {
             overlay_alpha: 0.5,
             drivable_classes: Vec::new(),
             use_sim_time: false,
+            autostart: true,
+            bond_timeout: 4.0,
+            bond_heartbeat_period: 0.1,
         }
     }
 }
@@ -77,7 +86,7 @@ impl Parameter {
 }
 
 /// Every parameter, in the order in which people read them.
-pub const PARAMETERS: [Parameter; 11] = [
+pub const PARAMETERS: [Parameter; 14] = [
     Parameter {
         name: "weights",
         range: Range::Any,
@@ -171,6 +180,36 @@ pub const PARAMETERS: [Parameter; 11] = [
         description: "Whether time comes from /clock",
         get: |settings| Value::Truth(settings.use_sim_time),
         set: |settings, value| value.store_truth(&mut settings.use_sim_time),
+    },
+    Parameter {
+        name: "autostart",
+        range: Range::Any,
+        live: false,
+        description: "Whether the node configures and activates itself; false where a lifecycle manager does",
+        get: |settings| Value::Truth(settings.autostart),
+        set: |settings, value| value.store_truth(&mut settings.autostart),
+    },
+    Parameter {
+        name: "bond_timeout",
+        range: Range::Real {
+            from: 0.0,
+            to: 3600.0,
+        },
+        live: false,
+        description: "Seconds without a heartbeat after which a lifecycle manager takes the node for dead; 0.0 for no bond",
+        get: |settings| Value::Real(settings.bond_timeout),
+        set: |settings, value| value.store_real(&mut settings.bond_timeout),
+    },
+    Parameter {
+        name: "bond_heartbeat_period",
+        range: Range::Real {
+            from: 0.0,
+            to: 60.0,
+        },
+        live: false,
+        description: "Seconds from one heartbeat of the bond to the next; 0.0 for no bond",
+        get: |settings| Value::Real(settings.bond_heartbeat_period),
+        set: |settings, value| value.store_real(&mut settings.bond_heartbeat_period),
     },
 ];
 

@@ -56,6 +56,11 @@ impl Parameters {
         Ok(())
     }
 
+    /// Forgets the classes, once the weights are gone.
+    pub fn forget_classes(&mut self) {
+        self.classes = None;
+    }
+
     /// Returns the values in force.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -15,18 +15,22 @@ pub(super) struct Loading {
 }
 
 impl Loading {
-    /// Begins to load what the settings name; errs if the operating system gives no thread.
-    pub(super) fn start(settings: &Settings) -> Result<Self, NodeError> {
+    /// Begins to load what the settings name.
+    pub(super) fn start(settings: &Settings) -> Self {
         let settings = settings.clone();
         let (sender, loaded) = channel();
-        thread::Builder::new()
+        let refused = sender.clone();
+        let thread = thread::Builder::new()
             .name("loading".into())
             .spawn(move || {
                 // Where the node has ended, nobody waits for it.
                 let _unwanted = sender.send(load(&settings));
-            })
-            .map_err(NodeError::system("start a thread"))?;
-        Ok(Self { loaded })
+            });
+        if let Err(source) = thread {
+            let what = "start a thread";
+            let _kept = refused.send(Err(NodeError::System { what, source }));
+        }
+        Self { loaded }
     }
 
     /// Returns the network once it is loaded, or why it cannot be; `None` until then.

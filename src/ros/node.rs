@@ -56,6 +56,7 @@ pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
         rosout,
         management: Management::new(parameters.settings().autostart),
         parameters,
+        swap: None,
         choices: choices_sender,
         shared: Arc::clone(&shared),
         log,

@@ -2,6 +2,7 @@
 //! subscription into the newest-frame cell, answers parameter requests and follows the graph.
 
 mod graph;
+mod swap;
 mod transitions;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::error::NodeError;
 use super::inference::{Choices, Frame};
 use super::intake::Intake;
 use super::lifecycle::LifecycleServices;
+use super::loading::Loading;
 use super::log::Log;
 use super::outputs::Outputs;
 use super::param_services::ParameterServices;
@@ -95,6 +97,8 @@ pub(super) struct SpinThread {
     pub(super) rosout: bool,
     pub(super) management: Management,
     pub(super) parameters: Parameters,
+    /// The network that is to take the place of the one in use.
+    pub(super) swap: Option<Loading>,
     pub(super) choices: watch::Sender<Option<Choices>>,
     pub(super) shared: Arc<Shared>,
     pub(super) log: Log,
@@ -141,15 +145,6 @@ impl SpinThread {
                 received: Instant::now(),
             });
         }
-    }
-
-    fn serve_parameters(&mut self) -> Result<(), NodeError> {
-        let stamp = self.wiring.clock.now().unwrap_or_default();
-        if self.wiring.services.serve(&mut self.parameters, stamp) {
-            self.renew_choices();
-            self.wiring.follow_time(&self.parameters)?;
-        }
-        Ok(())
     }
 
     /// Tells the inference thread the parameters in force; the network stays.

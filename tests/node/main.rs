@@ -18,4 +18,5 @@ mod pictures;
 mod seeded;
 mod slow_network;
 mod start;
+mod swap;
 mod weights;

@@ -91,6 +91,11 @@ impl Management {
         (self.machine.state() == State::Active).then(|| self.activated.elapsed())
     }
 
+    /// Returns whether a transition is under way, or comes at once.
+    pub(super) fn is_between_states(&self) -> bool {
+        self.under_way.is_some() || !self.own_requests.is_empty()
+    }
+
     /// Returns what is to be done next: a transition of the node's own accord.
     fn next_own(&mut self) -> Option<Transition> {
         let label = self.own_requests.pop_front()?;
@@ -103,7 +108,7 @@ impl SpinThread {
     /// that nobody else asked for cannot be done.
     pub(super) fn manage(&mut self) -> Result<(), NodeError> {
         self.wiring.lifecycle.answer(self.management.machine);
-        if self.management.under_way.is_none() {
+        if self.management.under_way.is_none() && self.swap.is_none() {
             if let Some(transition) = self.management.next_own() {
                 self.begin(transition, None);
             } else if let Some(request) = self.wiring.lifecycle.next_change() {
@@ -175,7 +180,7 @@ impl SpinThread {
         match (work, self.management.machine.state()) {
             (Work::Nothing, State::Configuring) => {
                 let loading = Loading::start(self.parameters.settings());
-                loading.map(Work::Loading).map(Some).map_err(Undone::error)
+                Ok(Some(Work::Loading(loading)))
             }
             (Work::Nothing, State::Activating) => {
                 self.activate();
@@ -302,7 +307,7 @@ impl SpinThread {
     }
 
     /// Gives the inference thread a network, from its next frame on, and tells its classes.
-    fn put_network(&self, segmenter: Segmenter) -> Result<(), NodeError> {
+    pub(super) fn put_network(&self, segmenter: Segmenter) -> Result<(), NodeError> {
         self.shared.outputs().publish_classes(segmenter.classes())?;
         let network = NetworkIdentity {
             device: device(&segmenter),

@@ -29,6 +29,10 @@ ARGUMENTS = {
     "weights": ("", "Weights file; without it params_file's, else the CamVid weights"),
     "device": ("", "auto, cpu, cuda or cuda:N; without it params_file's, else auto"),
     "params_file": (str(SHARE / "config" / "ecmnet.param.yaml"), "Parameter file"),
+    "autostart": (
+        "",
+        "true or false: whether the node starts by itself, or waits for a lifecycle manager",
+    ),
     "use_sim_time": ("", "true or false: whether time comes from /clock"),
     "respawn": (
         "false",
@@ -85,8 +89,9 @@ def node(given: dict[str, str]) -> Node:
     parameters: list = [{"weights": str(SHARE / "models" / "ecmnet_camvid.safetensors")}]
     parameters.append(given["params_file"])
     parameters += [{name: given[name]} for name in ("weights", "device") if given[name]]
-    if given["use_sim_time"]:
-        parameters.append({"use_sim_time": truth(given["use_sim_time"])})
+    for name in ("autostart", "use_sim_time"):
+        if given[name]:
+            parameters.append({name: truth(given[name])})
     return Node(
         package="ecmnet_ros",
         executable="ecmnet_node",

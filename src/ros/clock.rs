@@ -71,6 +71,14 @@ impl Age {
         }
     }
 
+    /// Returns how far the stamp is behind the ROS clock, seconds; negative where it is ahead.
+    pub(super) fn seconds(self) -> f64 {
+        match self {
+            Self::Known { ms } => ms * 1e-3,
+            Self::Foreign { seconds } => seconds,
+        }
+    }
+
     /// Returns the age in milliseconds, where it is known.
     pub(super) fn ms(self) -> Option<f64> {
         match self {

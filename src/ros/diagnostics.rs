@@ -78,6 +78,8 @@ pub(super) fn status(
         pair("segmented", account.segmented),
         pair("dropped", dropped),
         pair("unwatched", account.unwatched),
+        pair("rate_limited", account.rate_limited),
+        pair("late", account.late),
         pair("rejected", account.rejected.values().sum::<u64>()),
     ];
     for (reason, count) in &account.rejected {
@@ -185,6 +187,13 @@ fn verdict(
             Level::Warn,
             format!("{rejections} images rejected in {seconds} s, the last for {reason}"),
         ),
+        (masks, None) if account.recent_late > 0 => (
+            Level::Warn,
+            format!(
+                "{} of {masks} masks in {seconds} s were later than deadline_ms",
+                account.recent_late
+            ),
+        ),
         (_, None) => (Level::Ok, format!("{:.1} masks a second", account.rate_hz)),
     }
 }
@@ -274,6 +283,17 @@ mod tests {
         let (level, message) = verdict_of(&all, 0, 1);
         assert_eq!(level, Level::Error);
         assert!(message.ends_with("the last for cdr"), "{message}");
+    }
+
+    #[test]
+    fn a_missed_deadline_warns() {
+        let late = Account {
+            recent_late: 2,
+            ..seen()
+        };
+        let (level, message) = verdict_of(&late, 0, 1);
+        let expected = "2 of 8 masks in 10 s were later than deadline_ms";
+        assert_eq!((level, message.as_str()), (Level::Warn, expected));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! account.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -12,11 +12,13 @@ use super::intake::ImageKind;
 use super::ledger::Latency;
 use super::log::Log;
 use super::outputs::{Messages, Outputs, Wanted, image_message};
+use super::pace::Pace;
 use super::params::Settings;
+use super::per_output::PerOutput;
+use super::rejection::Rejection;
 use super::shared::Shared;
-use crate::cdr::CdrError;
-use crate::decode::{DecodeError, DecodedImage};
-use crate::image::{ImageError, ImageView, check_size};
+use crate::decode::DecodedImage;
+use crate::image::{ImageView, check_size};
 use crate::msg::{CompressedImage, Header, Image, Message};
 use crate::segmenter::Segmenter;
 
@@ -48,16 +50,14 @@ pub(super) struct Inference {
     shared: Arc<Shared>,
     log: Log,
     foreign_clock_told: bool,
+    /// The last jump of the clock that is known here.
+    jump: Option<Instant>,
+    paces: PerOutput<Pace>,
     described: String,
 }
 
-/// Why a frame gives no mask.
-struct Rejection {
-    reason: &'static str,
-    sentence: String,
-    /// Whether no frame after it can give one, either.
-    is_final: bool,
-}
+/// How long after a jump of the clock images from before it may still be on their way.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 
 impl Inference {
     /// Returns the thread's things, before the first frame.
@@ -71,6 +71,8 @@ impl Inference {
             shared,
             log,
             foreign_clock_told: false,
+            jump: None,
+            paces: PerOutput::default(),
             described: String::new(),
         }
     }
@@ -103,27 +105,64 @@ impl Inference {
         };
         let max_pixels = choices.settings.max_pixels as usize;
         let outputs = self.shared.outputs();
-        let wanted = outputs.wanted();
+        self.notice_jump();
         match frame.kind {
             ImageKind::Raw => {
                 let image = Image::from_cdr(&frame.message)?;
                 check_size(image.width as usize, image.height as usize, max_pixels)?;
                 let view = image.view()?;
                 self.check_age(&image.header, &outputs, &choices.settings)?;
+                self.describe(&image.header, &view, &choices.segmenter);
+                let Some(wanted) = self.wanted(frame, &outputs, &choices.settings) else {
+                    return Ok(());
+                };
                 self.publish_masks(frame, &image.header, &view, wanted, &outputs, &choices)
             }
             ImageKind::Compressed => {
                 let image = CompressedImage::from_cdr(&frame.message)?;
                 self.check_age(&image.header, &outputs, &choices.settings)?;
-                if wanted.is_nothing() {
-                    self.shared.ledger.leave();
+                let Some(wanted) = self.wanted(frame, &outputs, &choices.settings) else {
                     return Ok(());
-                }
+                };
                 let pixels = DecodedImage::from_file_bytes(image.data, max_pixels)?;
                 let view = pixels.view()?;
+                self.describe(&image.header, &view, &choices.segmenter);
                 self.publish_masks(frame, &image.header, &view, wanted, &outputs, &choices)
             }
         }
+    }
+
+    /// Begins anew where the clock has jumped back: what was told of the old time is told again.
+    fn notice_jump(&mut self) {
+        let jump = self.shared.last_jump();
+        if jump != self.jump {
+            self.jump = jump;
+            self.foreign_clock_told = false;
+        }
+    }
+
+    /// Returns the outputs to be made of this frame; `None`, and the frame is counted, where nobody
+    /// reads any, or none that is read is due.
+    fn wanted(&mut self, frame: &Frame, outputs: &Outputs, settings: &Settings) -> Option<Wanted> {
+        let read = outputs.read();
+        if read.is_nothing() {
+            self.shared.ledger.leave();
+            return None;
+        }
+        let mut wanted = read;
+        let rates = settings.max_rate_hz.each();
+        let paces = self.paces.each_mut();
+        for ((wanted, pace), rate) in wanted.each_mut().into_iter().zip(paces).zip(rates) {
+            *wanted &= pace.is_due(frame.received, *rate);
+            if *wanted {
+                pace.advance(frame.received, *rate);
+            }
+        }
+        if wanted.is_nothing() {
+            self.shared.ledger.limit();
+            return None;
+        }
+        Some(wanted)
     }
 
     fn check_age(
@@ -132,7 +171,13 @@ impl Inference {
         outputs: &Outputs,
         settings: &Settings,
     ) -> Result<(), Rejection> {
-        match outputs.clock.age(header.stamp) {
+        let age = outputs.clock.age(header.stamp);
+        let has_jumped = self.jump.is_some_and(|jump| jump.elapsed() < STRAGGLERS);
+        if has_jumped && age.is_some_and(|age| age.seconds() < -1.0) {
+            let sentence = "its stamp is from before the clock jumped back";
+            return Err(Rejection::of("before_jump", sentence));
+        }
+        match age {
             Some(Age::Known { ms }) if settings.max_age_ms > 0 => {
                 let max_age_ms = settings.max_age_ms;
                 if ms > max_age_ms as f64 {
@@ -166,11 +211,6 @@ impl Inference {
         outputs: &Outputs,
         choices: &Choices,
     ) -> Result<(), Rejection> {
-        self.describe(header, view, &choices.segmenter);
-        if wanted.is_nothing() {
-            self.shared.ledger.leave();
-            return Ok(());
-        }
         let messages = messages(header, view, wanted, choices)?;
         let Some(published) = (self.shared).publish(frame.received, || outputs.publish(&messages))
         else {
@@ -178,10 +218,11 @@ impl Inference {
             return Ok(());
         };
         published.map_err(|error| Rejection::of("publish", error))?;
-        let latency = Latency {
-            stamp_to_publish_ms: outputs.clock.age(header.stamp).and_then(Age::ms),
-            receipt_to_publish_ms: frame.received.elapsed().as_secs_f64() * 1e3,
-        };
+        let latency = Latency::of(
+            outputs.clock.age(header.stamp).and_then(Age::ms),
+            frame.received.elapsed().as_secs_f64() * 1e3,
+            choices.settings.deadline_ms,
+        );
         let size = [view.width(), view.height()];
         self.shared.ledger.segment(latency, size);
         Ok(())
@@ -237,41 +278,4 @@ fn messages(
             .then(|| mono(&mask.ids.iter().map(drivable).collect::<Vec<_>>())),
         overlay: wanted.overlay.then(overlay),
     })
-}
-
-impl Rejection {
-    fn of(reason: &'static str, error: impl ToString) -> Self {
-        Self {
-            reason,
-            sentence: error.to_string(),
-            is_final: false,
-        }
-    }
-}
-
-impl From<CdrError> for Rejection {
-    fn from(error: CdrError) -> Self {
-        Self::of("cdr", error)
-    }
-}
-
-impl From<ImageError> for Rejection {
-    fn from(error: ImageError) -> Self {
-        Self::of(error.reason(), error)
-    }
-}
-
-impl From<DecodeError> for Rejection {
-    fn from(error: DecodeError) -> Self {
-        Self::of(error.reason(), error)
-    }
-}
-
-impl From<crate::Error> for Rejection {
-    fn from(error: crate::Error) -> Self {
-        Self {
-            is_final: error.is_device_lost(),
-            ..Self::of("network", error)
-        }
-    }
 }

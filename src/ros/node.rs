@@ -57,6 +57,8 @@ pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
         management: Management::new(parameters.settings().autostart),
         parameters,
         swap: None,
+        looked: None,
+        last_time: None,
         choices: choices_sender,
         shared: Arc::clone(&shared),
         log,

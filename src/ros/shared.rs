@@ -24,6 +24,8 @@ pub(super) struct Shared {
     outputs: Mutex<Outputs>,
     /// Frames that came before this moment are not published; none are without one.
     open_since: Mutex<Option<Instant>>,
+    /// When the clock was last seen to have jumped back.
+    jumped: Mutex<Option<Instant>>,
     stopping: AtomicBool,
 }
 
@@ -35,7 +37,8 @@ impl Shared {
             ledger: Ledger::default(),
             surroundings: watch::Sender::default(),
             outputs: Mutex::new(outputs),
-            open_since: Mutex::new(None),
+            open_since: Mutex::default(),
+            jumped: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -61,6 +64,24 @@ impl Shared {
     pub(super) fn close(&self) {
         *self.hold_gate() = None;
         self.frames.clear();
+    }
+
+    /// Forgets every frame that came before this moment, the one in the network too: the clock has
+    /// jumped back, and what came with the old time is not to be mixed with what comes.
+    pub(super) fn jump(&self) {
+        let now = Instant::now();
+        *self.jumped.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        if let Some(since) = &mut *self.hold_gate() {
+            *since = now;
+        }
+        self.frames.clear();
+        self.ledger.begin_anew();
+    }
+
+    /// Returns when the clock was last seen to have jumped back. Whoever keeps what has a stamp
+    /// empties it when this changes.
+    pub(super) fn last_jump(&self) -> Option<Instant> {
+        *self.jumped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes what a frame gave that came at `received`; `None` where the outputs are closed, or

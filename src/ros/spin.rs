@@ -5,6 +5,7 @@ mod graph;
 mod swap;
 mod transitions;
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use super::param_services::ParameterServices;
 use super::params::Parameters;
 use super::resolve::Resolver;
 use super::shared::Shared;
+use crate::msg::Stamp;
 use crate::segmenter::Segmenter;
 
 pub(super) use transitions::Management;
@@ -99,6 +101,10 @@ pub(super) struct SpinThread {
     pub(super) parameters: Parameters,
     /// The network that is to take the place of the one in use.
     pub(super) swap: Option<Loading>,
+    /// When the graph was looked at last; `None` where that is to be done at once.
+    pub(super) looked: Option<Instant>,
+    /// The simulated time of the last turn.
+    pub(super) last_time: Option<Stamp>,
     pub(super) choices: watch::Sender<Option<Choices>>,
     pub(super) shared: Arc<Shared>,
     pub(super) log: Log,
@@ -108,19 +114,19 @@ impl SpinThread {
     /// Spins until told to stop; errs if ROS refuses what the node cannot do without, or if the node
     /// is to start by itself and cannot.
     pub(super) fn run(mut self) -> Result<(), NodeError> {
-        let mut looked = None;
         let end = loop {
             if self.shared.is_stopping() {
                 break Ok(());
             }
             self.wiring.node.spin_once(TURN);
+            self.watch_time();
             self.receive_images();
             if let Err(error) = self.manage().and_then(|()| self.serve_parameters()) {
                 break Err(error);
             }
             self.keep_bond();
-            if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK_EVERY) {
-                looked = Some(Instant::now());
+            if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+                self.looked = Some(Instant::now());
                 // What ROS refuses now it may grant at the next look.
                 if let Err(error) = self.follow_graph() {
                     self.log.warn_throttled("graph", &error.to_string());
@@ -129,6 +135,23 @@ impl SpinThread {
         };
         self.break_bond();
         end
+    }
+
+    /// Notices a simulated clock that jumps back, as it does when a bag starts again.
+    fn watch_time(&mut self) {
+        let now = self.wiring.clock.now();
+        let is_simulated = self.parameters.settings().use_sim_time;
+        let before = mem::replace(&mut self.last_time, now.filter(|_| is_simulated));
+        if let (Some(before), Some(now)) = (before, self.last_time)
+            && now.as_ns() < before.as_ns()
+        {
+            self.shared.jump();
+            let seconds = (before.as_ns() - now.as_ns()) as f64 * 1e-9;
+            let sentence = format!(
+                "the clock jumped back by {seconds:.3} s: images from before it are dropped"
+            );
+            self.log.warn_throttled("time", &sentence);
+        }
     }
 
     /// Moves what r2r has queued into the cell. r2r's queue holds ten messages and drops the

@@ -1,6 +1,7 @@
 //! The node on a live ROS graph with a foreign peer (rclpy over Fast DDS).
 
 mod bad_frames;
+mod budget;
 mod diagnostics;
 #[cfg(feature = "inject-faults")]
 mod faults;

@@ -1,6 +1,6 @@
 //! The node under a peer that does what Nav2's lifecycle manager does, with its time limits.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -132,6 +132,24 @@ fn killable_node(graph: &Graph) -> Result<Node> {
     let mut command = graph.node_command(&["-p", "autostart:=false"])?;
     command.env_remove("FASTRTPS_DEFAULT_PROFILES_FILE");
     Node::start(&mut command)
+}
+
+#[test]
+fn a_camera_of_another_type_costs_neither_the_bond_nor_the_services() -> Result<()> {
+    let graph = Graph::new()?;
+    let node = waiting_node(&graph, &[])?;
+    let mut manager = graph.manager()?;
+    order(&mut manager, "startup", true)?;
+    node.wait_for_line("subscribed to /image (sensor_msgs/msg/Image")?;
+    let mut camera = graph.peer("camera")?;
+    // The node takes a new ROS node for it, with services and a bond's topic of its own.
+    camera.advertise("/image", "sensor_msgs/msg/CompressedImage", true)?;
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(manager.ask("managed_state", json!({}))?, "active");
+    for command in ["pause", "resume", "shutdown"] {
+        order(&mut manager, command, true)?;
+    }
+    Ok(())
 }
 
 #[test]

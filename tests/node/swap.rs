@@ -1,6 +1,7 @@
 //! Another network while the node runs: by the parameter `weights`, and what a bad file does.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::diagnostics::{status_that, value, watch};
-use super::graph::{Graph, Peer};
+use super::graph::{Graph, Peer, wait_for};
 use super::parameters::{get, set, text};
 use super::pictures::{bytes_from_base64, rgb_image};
 use super::seeded::seeded_weights;
@@ -57,7 +58,7 @@ fn swap(tool: &mut Peer, camera: &mut Peer, file: &Path) -> Result<(Value, Durat
             last = Instant::now();
             after += u32::from(asked.is_finished());
         }
-        let results = asked.join().map_err(|_| anyhow::anyhow!("a panic"))??;
+        let results = asked.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         Ok((results, longest))
     });
     let (results, longest) = results?;
@@ -85,6 +86,11 @@ fn other_weights_take_over_between_two_frames_without_a_gap() -> Result<()> {
     let ids = bytes_from_base64(mask["data"].as_str().unwrap_or_default());
     ensure!(ids.iter().all(|id| usize::from(*id) < FEWER), "an old id");
     let path = file.display().to_string();
+    wait_for("the event of weights", || {
+        let event = tool.take("/parameter_events")?;
+        let changed = &event["changed_parameters"][0];
+        Ok((changed["value"]["string_value"] == path.as_str()).then_some(()))
+    })?;
     assert_eq!(get(&mut tool, "weights")?["string_value"], path.as_str());
     status_that(&mut tool, "a status of the other weights", |status| {
         let sha = value(status, "weights_sha256");

@@ -1,5 +1,7 @@
 //! What the parameters set, and their defaults.
 
+use super::super::per_output::PerOutput;
+
 /// What the node is set to; [`Settings::default`] holds every parameter's default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -19,6 +21,10 @@ pub struct Settings {
     pub max_pixels: i64,
     /// Oldest image that is still segmented, milliseconds; 0 for any.
     pub max_age_ms: i64,
+    /// Age at which a mask is late, milliseconds; 0 for none.
+    pub deadline_ms: i64,
+    /// Most messages a second of each output; 0 for as many as there are images.
+    pub max_rate_hz: PerOutput<f64>,
     /// Share of the class colours in the overlay, 0 to 1.
     pub overlay_alpha: f64,
     /// Classes that a vehicle may drive on; empty for those that the weights name.
@@ -44,6 +50,8 @@ impl Default for Settings {
             image_qos: "auto".into(),
             max_pixels: 16_000_000,
             max_age_ms: 1000,
+            deadline_ms: 1000,
+            max_rate_hz: PerOutput::default(),
             overlay_alpha: 0.5,
             drivable_classes: Vec::new(),
             use_sim_time: false,

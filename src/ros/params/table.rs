@@ -3,8 +3,14 @@
 use super::{Change, Parameter, Range, Value};
 use crate::segmenter::{DeviceChoice, NetworkSize};
 
+/// Rates that an output can be held to.
+const MAX_RATE_HZ: Range = Range::Real {
+    from: 0.0,
+    to: 1000.0,
+};
+
 /// Every parameter, in the order in which people read them.
-pub const PARAMETERS: [Parameter; 14] = [
+pub const PARAMETERS: [Parameter; 19] = [
     Parameter {
         name: "weights",
         range: Range::Any,
@@ -74,6 +80,49 @@ pub const PARAMETERS: [Parameter; 14] = [
         description: "Oldest image that is still segmented, by the ROS clock; 0 for any",
         get: |settings| Value::Integer(settings.max_age_ms),
         set: |settings, value| value.store_integer(&mut settings.max_age_ms),
+    },
+    Parameter {
+        name: "deadline_ms",
+        range: Range::Integer {
+            from: 0,
+            to: 60_000,
+        },
+        change: Change::Live,
+        description: "Age of an image at which its mask is late, and diagnostics warn; 0 for none",
+        get: |settings| Value::Integer(settings.deadline_ms),
+        set: |settings, value| value.store_integer(&mut settings.deadline_ms),
+    },
+    Parameter {
+        name: "label_mask.max_rate_hz",
+        range: MAX_RATE_HZ,
+        change: Change::Live,
+        description: "Most messages a second on ~/label_mask; 0.0 for one of every image",
+        get: |settings| Value::Real(settings.max_rate_hz.label_mask),
+        set: |settings, value| value.store_real(&mut settings.max_rate_hz.label_mask),
+    },
+    Parameter {
+        name: "confidence.max_rate_hz",
+        range: MAX_RATE_HZ,
+        change: Change::Live,
+        description: "Most messages a second on ~/confidence; 0.0 for one of every image",
+        get: |settings| Value::Real(settings.max_rate_hz.confidence),
+        set: |settings, value| value.store_real(&mut settings.max_rate_hz.confidence),
+    },
+    Parameter {
+        name: "drivable_mask.max_rate_hz",
+        range: MAX_RATE_HZ,
+        change: Change::Live,
+        description: "Most messages a second on ~/drivable_mask; 0.0 for one of every image",
+        get: |settings| Value::Real(settings.max_rate_hz.drivable_mask),
+        set: |settings, value| value.store_real(&mut settings.max_rate_hz.drivable_mask),
+    },
+    Parameter {
+        name: "overlay.max_rate_hz",
+        range: MAX_RATE_HZ,
+        change: Change::Live,
+        description: "Most messages a second on ~/overlay; 0.0 for one of every image",
+        get: |settings| Value::Real(settings.max_rate_hz.overlay),
+        set: |settings, value| value.store_real(&mut settings.max_rate_hz.overlay),
     },
     Parameter {
         name: "overlay_alpha",

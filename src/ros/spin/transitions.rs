@@ -288,6 +288,7 @@ impl SpinThread {
         self.management.bond = (self.parameters.settings().bond_times())
             .map(|times| Bond::start(self.resolver.name(), times, now));
         self.management.activated = now;
+        self.looked = None;
         self.shared.open();
     }
 

@@ -72,6 +72,11 @@ impl State {
             ErrorProcessing => "errorprocessing",
         }
     }
+
+    /// Returns whether it is one that a node stays in until it is told to leave it.
+    pub(super) fn is_primary(self) -> bool {
+        matches!(self, Unconfigured | Inactive | Active | Finalized)
+    }
 }
 
 /// A way from one state to another.

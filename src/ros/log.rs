@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use r2r::rcl_interfaces::msg::Log as LogMessage;
 use r2r::{Publisher, QosProfile};
 
-use super::clock::RosClock;
+use super::clock::{RosClock, time_from_stamp};
 use super::error::NodeError;
 
 /// Least time between two lines of one throttled subject.
@@ -91,10 +91,7 @@ impl Log {
         if let Some(rosout) = &*self.hold_rosout() {
             let stamp = rosout.clock.now().unwrap_or_default();
             let _unsent = rosout.publisher.publish(&LogMessage {
-                stamp: r2r::builtin_interfaces::msg::Time {
-                    sec: stamp.sec,
-                    nanosec: stamp.nanosec,
-                },
+                stamp: time_from_stamp(stamp),
                 level,
                 name: self.name.to_string(),
                 msg,

@@ -57,6 +57,7 @@ pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
         management: Management::new(parameters.settings().autostart),
         parameters,
         swap: None,
+        retired: Vec::new(),
         looked: None,
         last_time: None,
         choices: choices_sender,

@@ -3,7 +3,7 @@
 use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus};
 use r2r::{Publisher, PublisherUntyped, QosProfile, std_msgs};
 
-use super::clock::RosClock;
+use super::clock::{RosClock, time_from_stamp};
 use super::error::NodeError;
 use super::per_output::PerOutput;
 use crate::labels::ClassTable;
@@ -90,10 +90,7 @@ impl Outputs {
         let stamp = self.clock.now().unwrap_or_default();
         let array = DiagnosticArray {
             header: std_msgs::msg::Header {
-                stamp: r2r::builtin_interfaces::msg::Time {
-                    sec: stamp.sec,
-                    nanosec: stamp.nanosec,
-                },
+                stamp: time_from_stamp(stamp),
                 frame_id: String::new(),
             },
             status: vec![status],

@@ -4,8 +4,6 @@ mod messages;
 mod setting;
 
 use r2r::QosProfile;
-use r2r::ServiceRequest;
-use r2r::WrappedServiceTypeSupport;
 use r2r::rcl_interfaces::srv::{
     DescribeParameters, GetParameterTypes, GetParameters, ListParameters,
 };
@@ -13,7 +11,7 @@ use r2r::rcl_interfaces::srv::{
 use super::error::NodeError;
 use super::log::Log;
 use super::params::{Parameters, Settings};
-use super::requests::{Requests, next, service};
+use super::requests::{Requests, next, reply, service};
 use crate::msg::Stamp;
 
 pub(super) use messages::value_from_override;
@@ -64,22 +62,26 @@ impl ParameterServices {
         while let Some(request) = next(&mut self.get) {
             let value = |name: &String| value_message(parameters.get(name));
             let values = request.message.names.iter().map(value).collect();
-            self.reply(request, GetParameters::Response { values });
+            reply(&self.log, request, GetParameters::Response { values });
         }
         while let Some(request) = next(&mut self.get_types) {
             let type_of = |name: &String| value_message(parameters.get(name)).type_;
             let types = request.message.names.iter().map(type_of).collect();
-            self.reply(request, GetParameterTypes::Response { types });
+            reply(&self.log, request, GetParameterTypes::Response { types });
         }
         while let Some(request) = next(&mut self.describe) {
             let names = &request.message.names;
             let descriptors = names.iter().map(|name| descriptor(name)).collect();
-            self.reply(request, DescribeParameters::Response { descriptors });
+            reply(
+                &self.log,
+                request,
+                DescribeParameters::Response { descriptors },
+            );
         }
         while let Some(request) = next(&mut self.list) {
             let ListParameters::Request { prefixes, depth } = &request.message;
             let result = listed(prefixes, *depth);
-            self.reply(request, ListParameters::Response { result });
+            reply(&self.log, request, ListParameters::Response { result });
         }
     }
 
@@ -102,15 +104,5 @@ impl ParameterServices {
         stamp: Stamp,
     ) {
         self.setting.conclude_loading(loaded, parameters, stamp);
-    }
-
-    fn reply<T>(&self, request: ServiceRequest<T>, response: T::Response)
-    where
-        T: WrappedServiceTypeSupport + 'static,
-    {
-        if let Err(error) = request.respond(response) {
-            let sentence = format!("a reply to a parameter request was not sent: {error}");
-            self.log.warn_throttled("parameter_replies", &sentence);
-        }
     }
 }

@@ -4,6 +4,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use r2r::{QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 
 use super::error::NodeError;
+use super::log::Log;
 
 /// The requests of one service.
 pub(super) type Requests<T> = Box<dyn Stream<Item = ServiceRequest<T>> + Send + Unpin>;
@@ -22,6 +23,16 @@ where
         .create_service::<T>(name, qos)
         .map_err(NodeError::ros("create a service"))?;
     Ok(Box::new(requests))
+}
+
+/// Answers a request; where that cannot be sent, the log says so.
+pub(super) fn reply<T>(log: &Log, request: ServiceRequest<T>, response: T::Response)
+where
+    T: WrappedServiceTypeSupport + 'static,
+{
+    if let Err(error) = request.respond(response) {
+        log.warn_throttled("replies", &format!("a reply was not sent: {error}"));
+    }
 }
 
 /// Returns the next request that has come, if one has.

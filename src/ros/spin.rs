@@ -2,11 +2,11 @@
 //! subscription into the newest-frame cell, answers parameter requests and follows the graph.
 
 mod graph;
-mod swap;
+mod network;
 mod transitions;
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
@@ -101,6 +101,8 @@ pub(super) struct SpinThread {
     pub(super) parameters: Parameters,
     /// The network that is to take the place of the one in use.
     pub(super) swap: Option<Loading>,
+    /// Networks whose place others took, while the inference thread may have a frame in them.
+    pub(super) retired: Vec<Weak<Segmenter>>,
     /// When the graph was looked at last; `None` where that is to be done at once.
     pub(super) looked: Option<Instant>,
     /// The simulated time of the last turn.
@@ -114,6 +116,11 @@ impl SpinThread {
     /// Spins until told to stop; errs if ROS refuses what the node cannot do without, or if the node
     /// is to start by itself and cannot.
     pub(super) fn run(mut self) -> Result<(), NodeError> {
+        if !self.parameters.settings().autostart {
+            self.log.info(
+                "the node is unconfigured and waits for a lifecycle manager (autostart is false)",
+            );
+        }
         let end = loop {
             if self.shared.is_stopping() {
                 break Ok(());

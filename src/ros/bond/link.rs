@@ -6,7 +6,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use r2r::bond::msg::Status;
 use r2r::{Publisher, QosProfile, std_msgs};
 
-use super::super::clock::RosClock;
+use super::super::clock::{RosClock, time_from_stamp};
 use super::super::error::NodeError;
 use super::super::log::Log;
 use super::{Bond, Sign};
@@ -70,10 +70,7 @@ impl BondLink {
         let times = bond.times();
         let status = Status {
             header: std_msgs::msg::Header {
-                stamp: r2r::builtin_interfaces::msg::Time {
-                    sec: stamp.sec,
-                    nanosec: stamp.nanosec,
-                },
+                stamp: time_from_stamp(stamp),
                 frame_id: String::new(),
             },
             id: sign.id.to_owned(),

@@ -6,11 +6,11 @@ use r2r::lifecycle_msgs::msg::{
 use r2r::lifecycle_msgs::srv::{
     ChangeState, GetAvailableStates, GetAvailableTransitions, GetState,
 };
-use r2r::{Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
+use r2r::{Publisher, QosProfile, ServiceRequest};
 
 use super::super::error::NodeError;
 use super::super::log::Log;
-use super::super::requests::{Requests, next, service};
+use super::super::requests::{Requests, next, reply, service};
 use super::{STATES, State, StateMachine, TRANSITIONS, Transition};
 
 /// A request for a transition, to be answered once it is over.
@@ -60,17 +60,21 @@ impl LifecycleServices {
     pub(in super::super) fn answer(&mut self, machine: StateMachine) {
         while let Some(request) = next(&mut self.get_state) {
             let current_state = state_message(machine.state());
-            self.reply(request, GetState::Response { current_state });
+            reply(&self.log, request, GetState::Response { current_state });
         }
         while let Some(request) = next(&mut self.get_available_states) {
             let available_states = STATES.map(state_message).to_vec();
-            self.reply(request, GetAvailableStates::Response { available_states });
+            reply(
+                &self.log,
+                request,
+                GetAvailableStates::Response { available_states },
+            );
         }
         while let Some(request) = next(&mut self.get_available_transitions) {
-            self.reply(request, described(machine.available()));
+            reply(&self.log, request, described(machine.available()));
         }
         while let Some(request) = next(&mut self.get_transition_graph) {
-            self.reply(request, described(TRANSITIONS.into_iter()));
+            reply(&self.log, request, described(TRANSITIONS.into_iter()));
         }
     }
 
@@ -81,7 +85,7 @@ impl LifecycleServices {
 
     /// Answers a request for a transition.
     pub(in super::super) fn conclude(&self, request: ChangeRequest, success: bool) {
-        self.reply(request, ChangeState::Response { success });
+        reply(&self.log, request, ChangeState::Response { success });
     }
 
     /// Publishes that the node has gone from one state to another. As with rcl, whose event this is,
@@ -95,16 +99,6 @@ impl LifecycleServices {
         if let Err(error) = self.events.publish(&event) {
             let sentence = format!("a transition event was not published: {error}");
             self.log.warn_throttled("transition_events", &sentence);
-        }
-    }
-
-    fn reply<T>(&self, request: ServiceRequest<T>, response: T::Response)
-    where
-        T: WrappedServiceTypeSupport + 'static,
-    {
-        if let Err(error) = request.respond(response) {
-            let sentence = format!("a reply to a lifecycle request was not sent: {error}");
-            self.log.warn_throttled("lifecycle_replies", &sentence);
         }
     }
 }

@@ -161,6 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn names_are_listed_below_prefixes_and_down_to_a_depth() {
+        let names = |prefixes: &[&str], depth| {
+            let prefixes: Vec<_> = prefixes.iter().map(|text| (*text).to_owned()).collect();
+            listed(&prefixes, depth).names
+        };
+        assert_eq!(names(&[], 0).len(), PARAMETERS.len());
+        assert!(names(&[], 1).iter().all(|name| !name.contains('.')));
+        assert_eq!(names(&[], 2).len(), PARAMETERS.len());
+        assert_eq!(names(&["overlay"], 0), ["overlay.max_rate_hz"]);
+        // The separator after the prefix counts as a level, as it does in rclcpp.
+        assert!(names(&["overlay"], 1).is_empty());
+        assert_eq!(names(&["overlay_alpha"], 1), ["overlay_alpha"]);
+        let prefixes = listed(&[], 0).prefixes;
+        assert_eq!(
+            prefixes,
+            ["label_mask", "confidence", "drivable_mask", "overlay"]
+        );
+    }
+
+    #[test]
     fn descriptors_carry_ranges_and_the_read_only_flag() {
         let autostart = descriptor("autostart");
         assert!(autostart.read_only && autostart.type_ == parameter_type::BOOL);

@@ -9,10 +9,11 @@ use r2r::rcl_interfaces::msg::{
 use r2r::rcl_interfaces::srv::{SetParameters, SetParametersAtomically};
 use r2r::{Publisher, QosProfile, ServiceRequest};
 
+use super::super::clock::time_from_stamp;
 use super::super::error::NodeError;
 use super::super::log::Log;
 use super::super::params::{PARAMETERS, Parameters, Value};
-use super::super::requests::{Requests, next, service};
+use super::super::requests::{Requests, next, reply, service};
 use super::Asked;
 use super::messages::{message, value_from_message};
 use crate::msg::Stamp;
@@ -154,15 +155,16 @@ impl Setting {
 
     fn answer(&self, job: Job) {
         let mut results = job.results;
-        let sent = match job.from {
-            Asker::Each(request) => request.respond(SetParameters::Response { results }),
-            Asker::Atomically(request) => request.respond(SetParametersAtomically::Response {
-                result: results.pop().unwrap_or_default(),
-            }),
-        };
-        if let Err(error) = sent {
-            let sentence = format!("a reply to a parameter request was not sent: {error}");
-            self.log.warn_throttled("parameter_replies", &sentence);
+        match job.from {
+            Asker::Each(request) => reply(&self.log, request, SetParameters::Response { results }),
+            Asker::Atomically(request) => {
+                let result = results.pop().unwrap_or_default();
+                reply(
+                    &self.log,
+                    request,
+                    SetParametersAtomically::Response { result },
+                );
+            }
         }
     }
 
@@ -186,10 +188,7 @@ impl Setting {
 
     fn event(&self, stamp: Stamp) -> ParameterEvent {
         ParameterEvent {
-            stamp: r2r::builtin_interfaces::msg::Time {
-                sec: stamp.sec,
-                nanosec: stamp.nanosec,
-            },
+            stamp: time_from_stamp(stamp),
             node: self.node.clone(),
             ..Default::default()
         }

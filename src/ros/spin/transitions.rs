@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::bond::Bond;
-use super::super::diagnostics::NetworkIdentity;
 use super::super::error::NodeError;
 use super::super::lifecycle::{ChangeRequest, Outcome, State, StateMachine, Transition};
 use super::super::loading::Loading;
-use super::super::start_block::{device, start_block};
+use super::super::start_block::start_block;
 use super::SpinThread;
 use crate::segmenter::Segmenter;
 
@@ -201,7 +200,7 @@ impl SpinThread {
             }
             (Work::Freeing(network), _) => {
                 let in_use = |network: &Arc<Segmenter>| Arc::strong_count(network) > 1;
-                let waits = network.as_ref().is_some_and(in_use);
+                let waits = network.as_ref().is_some_and(in_use) || self.has_retired_networks();
                 Ok(waits.then_some(Work::Freeing(network)))
             }
         }
@@ -264,6 +263,9 @@ impl SpinThread {
         self.management.machine.follow(transition);
         self.wiring.lifecycle.announce(transition);
         let state = self.management.machine.state();
+        if state.is_primary() {
+            self.log.info(&format!("the node is {}", state.label()));
+        }
         self.shared
             .surroundings
             .send_modify(|surroundings| surroundings.state = state);
@@ -296,31 +298,5 @@ impl SpinThread {
         self.shared.close();
         self.wiring.images = None;
         self.break_bond();
-    }
-
-    /// Takes the network from the inference thread, which may still have a frame in it.
-    fn take_network(&mut self) -> Option<Arc<Segmenter>> {
-        self.parameters.forget_classes();
-        self.shared
-            .surroundings
-            .send_modify(|surroundings| surroundings.network = None);
-        Some(self.choices.send_replace(None)?.segmenter)
-    }
-
-    /// Gives the inference thread a network, from its next frame on, and tells its classes.
-    pub(super) fn put_network(&self, segmenter: Segmenter) -> Result<(), NodeError> {
-        self.shared.outputs().publish_classes(segmenter.classes())?;
-        let network = NetworkIdentity {
-            device: device(&segmenter),
-            dtype: segmenter.dtype(),
-            weights_sha256: segmenter.weights_sha256().to_owned(),
-            weights_licence: segmenter.metadata().licence.clone(),
-        };
-        self.shared
-            .surroundings
-            .send_modify(|surroundings| surroundings.network = Some(network));
-        self.choices
-            .send_replace(Some(self.choices_of(Arc::new(segmenter))));
-        Ok(())
     }
 }

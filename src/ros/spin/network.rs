@@ -1,10 +1,13 @@
-//! Parameters while the node runs, and the network that takes the place of another for them.
+//! The network in use: given to the inference thread, taken from it, and changed for another while
+//! the node runs, where parameters ask for that.
 
 use std::mem;
+use std::sync::Arc;
 
+use super::super::diagnostics::NetworkIdentity;
 use super::super::error::NodeError;
 use super::super::loading::Loading;
-use super::super::start_block::start_block;
+use super::super::start_block::{device, start_block};
 use super::SpinThread;
 use crate::segmenter::Segmenter;
 
@@ -61,5 +64,40 @@ impl SpinThread {
         }
         self.log.info(&block);
         Ok(())
+    }
+
+    /// Takes the network from the inference thread, which may still have a frame in it.
+    pub(super) fn take_network(&mut self) -> Option<Arc<Segmenter>> {
+        self.parameters.forget_classes();
+        self.shared
+            .surroundings
+            .send_modify(|surroundings| surroundings.network = None);
+        Some(self.choices.send_replace(None)?.segmenter)
+    }
+
+    /// Gives the inference thread a network, from its next frame on, and tells its classes.
+    pub(super) fn put_network(&mut self, segmenter: Segmenter) -> Result<(), NodeError> {
+        self.shared.outputs().publish_classes(segmenter.classes())?;
+        let network = NetworkIdentity {
+            device: device(&segmenter),
+            dtype: segmenter.dtype(),
+            weights_sha256: segmenter.weights_sha256().to_owned(),
+            weights_licence: segmenter.metadata().licence.clone(),
+        };
+        self.shared
+            .surroundings
+            .send_modify(|surroundings| surroundings.network = Some(network));
+        let choices = Some(self.choices_of(Arc::new(segmenter)));
+        if let Some(old) = self.choices.send_replace(choices) {
+            self.retired.retain(|network| network.strong_count() > 0);
+            self.retired.push(Arc::downgrade(&old.segmenter));
+        }
+        Ok(())
+    }
+
+    /// Returns whether a network is still there whose place another one took: the inference thread
+    /// ends its frame with the network that it began it with.
+    pub(super) fn has_retired_networks(&self) -> bool {
+        (self.retired.iter()).any(|network| network.strong_count() > 0)
     }
 }

@@ -44,6 +44,10 @@ fn signs(peer: &mut Peer, heartbeat_timeout: f64) -> Result<Vec<Value>> {
 }
 
 #[test]
+#[allow(
+    clippy::print_stdout,
+    reason = "the figures are worth more than the pass"
+)]
 fn a_lifecycle_manager_brings_it_up_pauses_resumes_resets_and_shuts_it_down() -> Result<()> {
     let graph = Graph::new()?;
     // The manager's own heartbeat timeout is 4 s: this one tells the sides apart.
@@ -92,6 +96,7 @@ fn a_lifecycle_manager_brings_it_up_pauses_resumes_resets_and_shuts_it_down() ->
     let history = manager.ask("transitions", json!({}))?;
     for transition in history.as_array().context("a list")? {
         let seconds = transition["seconds"].as_f64().context("seconds")?;
+        println!("transition {}: {seconds:.3} s", transition["transition"]);
         ensure!(seconds < 5.0, "{history}");
     }
     assert!(node.is_running()?);

@@ -43,6 +43,10 @@ fn classes(info: &Value) -> usize {
 }
 
 /// Sets `weights` and returns the result, and the longest gap between masks meanwhile and after.
+#[allow(
+    clippy::print_stdout,
+    reason = "the figure is worth more than the pass"
+)]
 fn swap(tool: &mut Peer, camera: &mut Peer, file: &Path) -> Result<(Value, Duration)> {
     while !camera.is_silent(MASK, 0.0)? {}
     camera.take(MASK)?;
@@ -62,6 +66,7 @@ fn swap(tool: &mut Peer, camera: &mut Peer, file: &Path) -> Result<(Value, Durat
         Ok((results, longest))
     });
     let (results, longest) = results?;
+    println!("longest time from one mask to the next: {longest:.1?}");
     Ok((results.first().context("a result")?.clone(), longest))
 }
 

@@ -119,8 +119,9 @@ fn a_killed_node_is_noticed_by_the_bond_and_one_that_is_started_again_is_brought
             .as_f64()
             .map(|ago| killed.elapsed().as_secs_f64() - ago))
     })?;
-    // 4 s after the last heartbeat, which is up to 0.1 s before; bonds are looked at every 0.2 s.
-    ensure!((3.8..5.0).contains(&lost), "lost {lost:.2} s after the end");
+    // 4 s after the last heartbeat, which is up to 0.1 s before; bonds are looked at every 0.2 s, and
+    // on a loaded machine some time later.
+    ensure!((3.8..6.0).contains(&lost), "lost {lost:.2} s after the end");
     let _again = killable_node(&graph)?;
     wait_for("the manager to bring the new one up", || {
         let state = manager.ask("managed_state", json!({}))?;

@@ -55,6 +55,20 @@ class SegmentationSet:
         counts = torch.bincount(self.labels.flatten().long(), minlength=256)[: len(self.classes)]
         return counts.double() / counts.sum()
 
+    def seconds(self) -> Tensor:
+        """How many frames fall into each frame's second of its drive, i64 `[n]`.
+
+        CamVid's names end in `_<frame number at 30 Hz>`, some with a letter before it.
+        """
+        keys = []
+        for name in self.names:
+            drive, number = name.rsplit("_", 1)
+            keys.append((drive, int(number.lstrip("f")) // 30))
+        _, place, counts = np.unique(
+            np.array([f"{d} {s}" for d, s in keys]), return_inverse=True, return_counts=True
+        )
+        return torch.from_numpy(counts[place])
+
     def _rows(self, keep: NDArray[np.bool_]) -> "SegmentationSet":
         rows = torch.from_numpy(np.flatnonzero(keep))
         names = tuple(name for name, kept in zip(self.names, keep, strict=True) if kept)

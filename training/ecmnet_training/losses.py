@@ -33,7 +33,7 @@ class SegmentationLoss(nn.Module):
     def of_outputs(self, coarse: Tensor, dec2: Tensor, dec1: Tensor, labels: Tensor) -> Tensor:
         """The loss of the three tensors that `coarse_logits` returns."""
         coarse = coarse.float()
-        loss = self._cross_entropy(bilinear(coarse, labels.shape[1:]), labels)
+        loss = self._enlarged_cross_entropy(coarse, labels)
         if self.config.lovasz > 0:
             # Every second coarse logit is plenty: the loss ranks errors over the whole batch.
             logits = coarse[:, :, ::2, ::2]
@@ -46,6 +46,16 @@ class SegmentationLoss(nn.Module):
             there = _labels_at(labels, logits.shape[2:])
             loss = loss + self.config.auxiliary * self._cross_entropy(logits, there)
         return loss
+
+    def _enlarged_cross_entropy(self, coarse: Tensor, labels: Tensor) -> Tensor:
+        if coarse.is_cuda:
+            from .cross_entropy_triton import enlarged_cross_entropy, scale_of
+
+            if scale_of(coarse, labels) is not None:
+                return enlarged_cross_entropy(
+                    coarse, labels, self.class_weights, ignore_id=self.ignore_id
+                )
+        return self._cross_entropy(bilinear(coarse, labels.shape[1:]), labels)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(

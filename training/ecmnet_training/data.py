@@ -104,6 +104,19 @@ def load_pairs(
     return _read_lists(["list.txt"], lambda n: (root / n).read_bytes(), table, size_hw)
 
 
+def load_second(
+    root: Path | None, first: SegmentationSet, size_hw: tuple[int, int]
+) -> SegmentationSet | None:
+    """The folder of pairs `root` with the classes of `first`; None without one."""
+    if root is None:
+        return None
+    known = next((name for name, table in TABLES.items() if table == first.classes), "folder")
+    second = load_pairs(root, classes=known, size_hw=size_hw)
+    if second.classes.names != first.classes.names:
+        raise ValueError(f"{root} has classes {second.classes.names}, not {first.classes.names}")
+    return second
+
+
 def load_cityscapes(root: Path, split: str, size_hw: tuple[int, int]) -> SegmentationSet:
     """Cityscapes' fine labels: `leftImg8bit/<split>/*/` and `gtFine/<split>/*/*_labelIds.png`."""
     images = sorted((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))

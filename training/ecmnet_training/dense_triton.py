@@ -29,7 +29,7 @@ from .norm_formulas import (
 
 @dataclass(frozen=True)
 class Norm:
-    """One layer's `params` `[3, c]`, `stats` `[2, c]` and, in the backward pass, `grads` `[3, c]`."""
+    """One layer's `params` `[3, c]`, `stats` `[2, c]`; in the backward pass `grads` `[3, c]`."""
 
     params: Tensor
     stats: Tensor

@@ -2,8 +2,8 @@
 
     y_j[p, c] = sum_k w_j[c, k] a_j[p + (k - 1) d_j step, c],   a_j = PReLU(BN(x_j))
 
-j = 0 is the local branch, d = 1; j = 1 the dilated one. a is zero outside the picture; `step` is one
-row or one column. x is `[2, p, c]`, or `[p, c]` where both branches read the same tensor; y is
+j = 0 is the local branch, d = 1; j = 1 the dilated one. a is zero outside the picture; `step` is
+one row or one column. x is `[2, p, c]`, or `[p, c]` where both branches read the same tensor; y is
 `[2, p, c]`, weights `[2, c, 3]`, and the norms' `params`, `stats`, `grads` (norm_formulas.py) of
 the two branches lie behind one another. c is a power of two. A program owns whole tiles of `R`
 rows, all channels, of one branch, or of both where their gradients meet.

@@ -4,9 +4,9 @@
     a = sigmoid(sum_k v[k] mean_p(l)[b, c + k - 1])           ChannelAttention
     r = W_h mean_x(g),   q = W_w mean_y(g)                    DirectionAttention
 
-Tensors are channels-last rows `[p, c]`, l and g the two planes of one `[2, p, c]`. A `strips` tensor
-is f32 `[b h + b w + b, c]`: image rows, image columns, images. `sums` holds the sums of g, g, l over
-them, `gates` r, q and a; their gradients have the same layout. c is a power of two.
+Tensors are channels-last rows `[p, c]`, l and g the two planes of one `[2, p, c]`. A `strips`
+tensor is f32 `[b h + b w + b, c]`: image rows, image columns, images. `sums` holds the sums of g,
+g, l over them, `gates` r, q and a; their gradients have the same layout. c is a power of two.
 """
 
 import triton

@@ -13,10 +13,15 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytest.importorskip("triton")
 from ecmnet_training.edab import EDAB  # noqa: E402
 from ecmnet_training.edab_triton import edab  # noqa: E402
+from ecmnet_training.layers import PReLU  # noqa: E402
+
+# f32 moves what enters a PReLU by up to 1e-5; a value that changed sides would change gradients.
+SAFE_FROM_KINK = 4e-5
 
 
 def made_block(channels: int, dilation: int) -> EDAB:
     """A block with no parameter at its neutral start."""
+    torch.manual_seed(channels)
     generator = torch.Generator().manual_seed(channels)
     block = EDAB(channels, dilation)
     with torch.no_grad():
@@ -26,12 +31,13 @@ def made_block(channels: int, dilation: int) -> EDAB:
 
 
 @pytest.mark.parametrize(
-    ("channels", "dilation", "size"), [(16, 2, (9, 35)), (64, 4, (11, 9)), (128, 1, (5, 7))]
+    ("channels", "dilation", "size", "seed"),
+    [(16, 2, (9, 35), 42), (64, 4, (11, 9), 57), (128, 1, (5, 7), 12)],
 )
 def test_the_fused_block_and_its_gradients_equal_autograd(
-    channels: int, dilation: int, size: tuple[int, int]
+    channels: int, dilation: int, size: tuple[int, int], seed: int
 ) -> None:
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     block = made_block(channels, dilation)
     exact = copy.deepcopy(block).double()
     block = block.to(DEVICE).to(memory_format=torch.channels_last)
@@ -39,7 +45,14 @@ def test_the_fused_block_and_its_gradients_equal_autograd(
     dy = torch.randn(x.shape, generator=generator, dtype=torch.float64)
 
     given, single = x.clone().requires_grad_(), x.float().to(DEVICE).requires_grad_()
+    distances = []
+    for module in exact.modules():
+        if isinstance(module, PReLU):
+            module.register_forward_pre_hook(
+                lambda _, values: distances.append(values[0].abs().min().item())
+            )
     expected, got = exact(given), edab(block, single)
+    assert min(distances) > SAFE_FROM_KINK, "choose another seed"
     expected.backward(dy)
     got.backward(dy.float().to(DEVICE))
 

@@ -97,6 +97,14 @@ def test_the_command_trains_resumes_and_exports(
     assert json.loads((out / "run.json").read_text())["frames"] == 3
     assert (out / "config.toml").read_text() == config.read_text()
     assert list(out.glob("events.out.tfevents.*"))
+    config.write_text(config.read_text().replace("batch = 2", "batch = 3\nmixed_in = 1"))
+    weights, again = out / "weights.safetensors", tmp_path / "again"
+    arguments[arguments.index(str(out))] = str(again)
+    extra = ["--start", str(weights), "--second", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [*arguments, *extra])
+    train.main()
+    assert json.loads((again / "run.json").read_text())["start"] == str(weights)
+    read_weights(again / "weights.safetensors")
 
 
 def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
@@ -116,7 +124,7 @@ def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
 
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
-    assert names == ["camvid", "probe", "world"]
+    assert names == ["camvid", "camvid_fast", "camvid_scratch", "probe", "world"]
     for name in names:
         assert read_config(CONFIGS / f"{name}.toml").data.size == (360, 480)
 

@@ -125,8 +125,9 @@ agree-cuda: ## the engine's masks beside the CPU's f32: WEIGHTS=, LIST=<lines `i
 	$(WITH_ROS) cargo run --release --features cuda --example cuda_agreement -- \
 	    --weights "$(WEIGHTS)" --list "$(LIST)" --root "$(ROOT)" --drive "$(DRIVE)"
 
-train: ## train the network: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=<folder>]
+train: ## train: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=, START=<weights>, SECOND=<pairs>]
 	@test -n "$(DATA)" && test -n "$(CONFIG)" || { echo "make train needs DATA= and CONFIG="; exit 2; }
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \
 	    --out "$(or $(OUT),runs/$(basename $(notdir $(CONFIG))))" \
+	    $(if $(START),--start "$(START)") $(if $(SECOND),--second "$(SECOND)") \
 	    --commit "$$(git rev-parse --short HEAD || echo unknown)"

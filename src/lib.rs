@@ -7,6 +7,7 @@ pub mod bag;
 pub mod bilinear;
 pub mod cdr;
 pub mod decode;
+pub mod drivable;
 #[cfg(feature = "cuda")]
 pub mod engine;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod msg;
 pub mod network;
 pub mod ops;
 pub mod overlay;
+pub mod pose;
 pub mod preprocess;
 #[cfg(feature = "ros")]
 pub mod ros;

@@ -1,0 +1,4 @@
+//! The drivable area from one camera: label masks laid on the ground.
+
+pub mod camera;
+pub mod lens;

@@ -23,6 +23,7 @@ pub mod preprocess;
 #[cfg(feature = "ros")]
 pub mod ros;
 pub mod segmenter;
+pub mod transform;
 pub mod weights_path;
 pub mod world;
 

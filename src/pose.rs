@@ -101,6 +101,28 @@ impl Pose {
         self.rotation[1][0].atan2(self.rotation[0][0])
     }
 
+    /// The pose at `share` (0 to 1) of the way to another: the position along the line, the
+    /// rotation along the shorter arc (slerp).
+    pub fn interpolated(&self, to: &Pose, share: f64) -> Pose {
+        let (a, mut b) = (self.quaternion(), to.quaternion());
+        let mut cos = (0..4).map(|i| a[i] * b[i]).sum::<f64>();
+        if cos < 0.0 {
+            b = b.map(|v| -v);
+            cos = -cos;
+        }
+        let angle = cos.min(1.0).acos();
+        // The sine of a tiny angle would divide by zero; there the line and the arc are one.
+        let [wa, wb] = if angle < 1e-6 {
+            [1.0 - share, share]
+        } else {
+            [1.0 - share, share].map(|s| (s * angle).sin() / angle.sin())
+        };
+        let translation = [0, 1, 2]
+            .map(|i| self.translation[i] + (to.translation[i] - self.translation[i]) * share);
+        let mixed = [0, 1, 2, 3].map(|i| wa * a[i] + wb * b[i]);
+        Pose::from_quaternion(translation, mixed).unwrap_or(*self)
+    }
+
     /// The transform from parent to child.
     pub fn inverse(&self) -> Pose {
         let r = &self.rotation;

@@ -193,6 +193,15 @@ impl Camera {
     }
 }
 
+impl Camera {
+    /// Returns row and column of the pixel of the image that is nearest to an image point.
+    #[inline]
+    pub fn nearest_place(&self, [u, v]: [f64; 2]) -> [usize; 2] {
+        let within = |at: f64, count: u32| (at + 0.5).clamp(0.0, f64::from(count) - 1.0) as usize;
+        [within(v, self.height), within(u, self.width)]
+    }
+}
+
 /// The rays of a camera's pixels, made once for a calibration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RayTable {

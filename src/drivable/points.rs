@@ -118,3 +118,59 @@ fn optical_point(scene: &Scene<'_>, row: usize, column: usize) -> Option<[f32; 3
     let optical = scene.view.optical_from_ground([point[0], point[1]]);
     (range_m < scene.horizon_m).then(|| optical.map(|v| v as f32))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: Evidence = Evidence::Ground {
+        cost: 0,
+        weight: 1.0,
+    };
+    const PAVEMENT: Evidence = Evidence::Ground {
+        cost: 80,
+        weight: 1.0,
+    };
+    const TAKEN: Evidence = Evidence::Taken { weight: 1.0 };
+
+    fn lattice(columns: usize, rows: usize) -> CellLattice {
+        CellLattice {
+            origin_m: [0.0; 2],
+            cell_m: 1.0,
+            columns,
+            rows,
+        }
+    }
+
+    #[test]
+    fn marked_are_the_cells_where_what_blocks_begins() {
+        let row = [FREE, TAKEN, TAKEN, Evidence::Hidden, PAVEMENT, TAKEN];
+        let evidence = [row, row].concat();
+        let marked = obstacle_points(&evidence, &lattice(6, 2), 100);
+        assert_eq!(marked, [[1.5, 0.5], [5.5, 0.5], [1.5, 1.5], [5.5, 1.5]]);
+        let with_kerbs = obstacle_points(&[FREE, PAVEMENT, PAVEMENT], &lattice(3, 1), 80);
+        assert_eq!(with_kerbs, [[1.5, 0.5]]);
+        assert!(obstacle_points(&[FREE, PAVEMENT], &lattice(2, 1), 100).is_empty());
+    }
+
+    #[test]
+    fn rows_of_the_grid_do_not_touch_around_its_edge() {
+        // The last cell of the first row and the first of the second are no neighbours.
+        let evidence = [Evidence::Hidden, TAKEN, FREE, Evidence::Hidden];
+        let marked = obstacle_points(&evidence, &lattice(2, 2), 100);
+        assert!(marked.is_empty(), "{marked:?}");
+    }
+
+    #[test]
+    fn clearing_points_are_the_free_cells_one_of_every() {
+        let evidence = [FREE, FREE, TAKEN, FREE, FREE, FREE, FREE, FREE];
+        let all = drivable_points(&evidence, &lattice(4, 2), 1);
+        assert_eq!(all.len(), 7);
+        let some = drivable_points(&evidence, &lattice(4, 2), 2);
+        assert_eq!(
+            some,
+            [[0.5, 0.5]],
+            "row 0, columns 0 and 2, of which 2 is taken"
+        );
+    }
+}

@@ -248,7 +248,7 @@ mod tests {
             let picture: Vec<&str> = letters.iter().map(String::as_str).collect();
             let outline = drivable_boundary(&grid(&picture), [7.0, 12.0], 9.0, 0.0);
             assert!(
-                area(&outline) >= 0.25 && outline.len() % 2 == 0,
+                area(&outline) >= 0.25 && outline.len().is_multiple_of(2),
                 "seed {seed}"
             );
         }

@@ -38,11 +38,13 @@ impl Feet {
     pub fn find(&mut self, mask: &LabelMask, surfaces: &SurfaceTable, first_row: usize) {
         let stands: [bool; 256] =
             std::array::from_fn(|id| matches!(surfaces.surface(id as u8), Surface::Standing(_)));
-        self.first_row = first_row.min(mask.height);
+        // Rows are held in 16 bits; no camera has more.
+        let height = mask.height.min(usize::from(NO_FOOT));
+        self.first_row = first_row.min(height);
         self.columns = mask.width.div_ceil(STRIDE);
         self.feet.clear();
         self.rows
-            .resize(self.columns * (mask.height - self.first_row), NO_FOOT);
+            .resize(self.columns * (height - self.first_row), NO_FOOT);
         let mut below = vec![NO_FOOT; self.columns];
         let labels = mask.ids.chunks_exact(mask.width.max(1));
         let rows = self.rows.chunks_exact_mut(self.columns.max(1));

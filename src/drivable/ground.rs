@@ -141,12 +141,9 @@ impl<'a> GroundView<'a> {
             .map(|i| direction[i] * self.plane.normal[i])
             .sum::<f64>();
         let length = (0..3).map(|i| ray[i] * ray[i]).sum::<f64>().sqrt();
-        if !(down > FLATTEST * length) {
-            return None;
-        }
         let steps = self.height_m / down;
         let eye = self.optical_in_grid.translation;
-        Some([0, 1, 2].map(|i| eye[i] + steps * direction[i]))
+        (down > FLATTEST * length).then(|| [0, 1, 2].map(|i| eye[i] + steps * direction[i]))
     }
 }
 

@@ -171,7 +171,7 @@ fn undistorted(k: &[f64; 8], [u, v]: [f64; 2]) -> Option<[f64; 2]> {
         }
         let [[ax, ay], [bx, by]] = slopes(k, x, y);
         let det = ax * by - ay * bx;
-        if !(det.abs() > 1e-9) {
+        if det.is_nan() || det.abs() < 1e-9 {
             return None;
         }
         // A long step would leave the part of the polynomial that holds.

@@ -215,7 +215,7 @@ fn shift_rows(before: &[f32; ROWS], now: &[f32; ROWS]) -> Option<(f64, f64)> {
             count += 1.0;
         }
         let det = ss * pp - sp * sp;
-        if count < ROWS as f64 * 0.6 || !(det > 1e-3 * ss * pp) || ss < 50.0 {
+        if count < ROWS as f64 * 0.6 || det.is_nan() || det < 1e-3 * ss * pp || ss < 50.0 {
             return None;
         }
         let step = (se * pp - pe * sp) / det;

@@ -71,7 +71,7 @@ impl Standing {
     /// Someone on foot.
     pub const PEDESTRIAN: Self = Self {
         depth_m: 0.6,
-        margin_m: 0.2,
+        margin_m: 0.25,
         wheels: None,
     };
     /// Someone on two wheels, 1.8 m long.

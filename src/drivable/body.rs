@@ -15,35 +15,64 @@ const HALF_BODY_M: f64 = 1.6;
 /// Half of what hides a body only in part, such as a person before a car, metres.
 const BEFORE_BODY_M: f64 = 0.4;
 
+/// Columns that are told together to show a body or none.
+const BLOCK_COLUMNS: usize = 16;
+/// Blocks beside one within which a lifted point's pixel stays: lenses bend, cameras lean a little.
+const NEAR_BLOCKS: usize = 2;
+
 /// The bodies on wheels of one frame.
 pub(super) struct Bodies<'a> {
     scene: &'a Scene<'a>,
     feet: &'a Feet,
     /// Optical coordinates of one metre upward.
     up: [f64; 3],
-    /// Whether the mask has any at all.
-    are_any: bool,
+    /// For each block of columns, whether a body shows in it or near it.
+    blocks: Vec<bool>,
 }
 
 impl<'a> Bodies<'a> {
     pub(super) fn new(scene: &'a Scene<'a>, feet: &'a Feet) -> Self {
-        let on_wheels = |id: u8| matches!(scene.surfaces.surface(id), Surface::Standing(standing) if standing.wheels.is_some());
+        let up = scene.view.optical_up();
+        let on_wheels: [bool; 256] = std::array::from_fn(
+            |id| matches!(scene.surfaces.surface(id as u8), Surface::Standing(standing) if standing.wheels.is_some()),
+        );
+        let mut shows = vec![false; scene.mask.width.div_ceil(BLOCK_COLUMNS)];
+        for row in scene
+            .mask
+            .ids
+            .chunks_exact(scene.mask.width.max(1))
+            .step_by(2)
+        {
+            for (block, shows) in row.chunks(BLOCK_COLUMNS).zip(&mut shows) {
+                *shows |= block
+                    .iter()
+                    .step_by(4)
+                    .any(|id| on_wheels[usize::from(*id)]);
+            }
+        }
+        // A camera that leans has no upright columns.
+        let is_upright = up[0].abs() < 0.08 * up[1].abs();
+        let blocks = (0..shows.len())
+            .map(|block| {
+                let near = block.saturating_sub(NEAR_BLOCKS)..(block + NEAR_BLOCKS + 1);
+                let near = near.start..near.end.min(shows.len());
+                !is_upright || shows.get(near).is_some_and(|near| near.contains(&true))
+            })
+            .collect();
         Self {
             scene,
             feet,
-            up: scene.view.optical_up(),
-            // A body above something else that stands has no foot of its own, but is as rare as it
-            // is behind it.
-            are_any: scene.mask.ids.iter().any(|id| on_wheels(*id)),
+            up,
+            blocks,
         }
     }
 
     /// Whether a body stands over a ground point that shows below it: it does not if the point is
     /// nearer than the body's wheels by more than its overhang, nor if the point, lifted to the
-    /// body's lower edge, is not on the body's image.
+    /// body's lower edge, is not on the body's image. `column` is that of the point's own pixel.
     #[inline]
-    pub(super) fn overhang(&self, optical: [f64; 3], range_m: f64) -> bool {
-        if !self.are_any {
+    pub(super) fn overhang(&self, optical: [f64; 3], range_m: f64, column: usize) -> bool {
+        if self.blocks.get(column / BLOCK_COLUMNS) != Some(&true) {
             return false;
         }
         let above = BODY_LEVELS_M

@@ -181,7 +181,9 @@ impl Look<'_> {
                     Evidence::Hidden
                 }
             }
-            Surface::Flat(_) if self.bodies.overhang(optical, squared.sqrt()) => Evidence::Overhung,
+            Surface::Flat(_) if self.bodies.overhang(optical, squared.sqrt(), column) => {
+                Evidence::Overhung
+            }
             Surface::Flat(cost) => Evidence::Ground { cost, weight },
         }
     }

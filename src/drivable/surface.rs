@@ -71,13 +71,13 @@ impl Standing {
     /// Someone on foot.
     pub const PEDESTRIAN: Self = Self {
         depth_m: 0.6,
-        margin_m: 0.25,
+        margin_m: 0.3,
         wheels: None,
     };
     /// Someone on two wheels, 1.8 m long.
     pub const RIDER: Self = Self {
         depth_m: 1.8,
-        margin_m: 0.28,
+        margin_m: 0.35,
         wheels: None,
     };
 }

@@ -18,7 +18,6 @@
 #include "edab_depthwise.cuh"
 #include "edab_weights.cuh"
 #include "half8.cuh"
-#include "launch.cuh"
 #include "mma.cuh"
 
 struct EdabTrunk {
@@ -38,7 +37,7 @@ struct EdabTrunk {
 };
 
 // Warps of up1 and of up2, by rows and columns of their products: few large shares read shared memory less.
-template <int C, bool IS_UP1>
+template <int C>
 struct EdabWarps {
     static constexpr int rows = C == 16 ? 8 : C == 64 ? 4 : 2;
     static constexpr int columns = C == 16 ? 1 : C == 64 ? 2 : 4;
@@ -58,7 +57,7 @@ struct EdabTile {
     static constexpr int up1_reads = up_to(strip, 16) + 2 * columns;
     static constexpr int m = 0;
     static constexpr int u1 = m + (padded > up1_reads ? padded : up1_reads) * narrow * 2;
-    static constexpr int means = u1 + up_to(strip, 16 * EdabWarps<C, true>::rows) * narrow * 2;
+    static constexpr int means = u1 + up_to(strip, 16 * EdabWarps<C>::rows) * narrow * 2;
     static constexpr int gates = means + (gate_rows + gate_columns) * narrow * 2;
     static constexpr int gains = gates + (gate_rows + gate_columns) * narrow * 2;
     static constexpr int local_means = gains + up_to(h * 2, 16);
@@ -341,9 +340,8 @@ struct EdabDense {
         auto r_at = [&](int tile, int k) {
             return r_row + (tile * 16 + tap_of(k) * T::columns) * T::narrow + part_of(k);
         };
-        using Up1 = EdabWarps<C, true>;
-        using Up2 = EdabWarps<C, false>;
-        product<(T::strip + 15) / 16, H8, W::k_strip, Up1::rows, Up1::columns>(
+        using Warps = EdabWarps<C>;
+        product<(T::strip + 15) / 16, H8, W::k_strip, Warps::rows, Warps::columns>(
             weights + W::up1, bias, r_at, [&](int c) { return half2_at(bend, c); },
             [&](int row, int c, float2 d, __half2 bend) {
                 *reinterpret_cast<__half2*>(us + row * T::narrow + c) = bent2(__floats2half2_rn(d.x, d.y), bend);
@@ -363,7 +361,7 @@ struct EdabDense {
             int i = tile * 16 + lane % 16;
             return u_row + (i / TW * T::columns + i % TW + tap_of(k)) * T::narrow + part_of(k);
         };
-        product<(TH * TW + 15) / 16, H8, W::k_strip, Up2::rows, Up2::columns>(
+        product<(TH * TW + 15) / 16, H8, W::k_strip, Warps::rows, Warps::columns>(
             weights + W::up2, bias + h, u_at, [&](int c) { return half2_at(bend + h, c); },
             [&](int i, int c, float2 d, __half2 bend) {
                 int y = y0 + 1 + i / TW, x = x0 + 1 + i % TW;

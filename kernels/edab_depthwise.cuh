@@ -14,7 +14,6 @@
 // rows, for the sums along both. f16 arithmetic, f32 sums.
 #pragma once
 #include "half8.cuh"
-#include "launch.cuh"
 
 struct EdabBranches {
     const Half8* u;

@@ -2,18 +2,19 @@
 // barrier of the grid after each.
 //
 // input, out: f16 [C/8, H, W, 8]. weights: EdabWeights<C>::bytes for each of count + 1 steps. The maps and
-// sums between the steps lie in device memory; what a block reads of them after a barrier it reads past
-// the first-level cache.
+// sums between the steps lie in device memory. A barrier empties the first-level cache; what is read once, or
+// before the barrier, is read past it.
 //
 // STAGED keeps the weights in shared memory: all of them where C is 16, else those of a step, replaced
 // during the step before. Without it they are read through the caches, for cards with less of it.
 //
-// The launch is cooperative, of at most as many blocks as are resident together; each takes every such
-// tile. Limits: 16 blocks of EDAB; those of its two steps.
+// The launch is cooperative, of at most as many blocks as are resident together; one takes the tile of its
+// number, and others a grid's size further on. Limits: 16 blocks of EDAB; those of its two steps.
 
 #include "edab_dense.cuh"
 #include "edab_depthwise.cuh"
 #include "grid_barrier.cuh"
+#include "launch.cuh"
 #include "prefetch.cuh"
 
 struct EdabStage {

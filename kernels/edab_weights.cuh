@@ -7,7 +7,8 @@ __host__ __device__ constexpr int up_to(int n, int multiple) { return (n + multi
 
 // One step of a stage of C channels: what ends one block and begins the next (src/engine/edab/weights.rs).
 // A stage of n blocks has n + 1 steps; what the first has nothing to end with, and the last nothing to
-// begin with, is zero, but that the last one's `pre` is the activation after the stage. A bend is a PReLU's slope less one.
+// begin with, is zero, but that the last one's `pre` is the activation after the stage. A bend is a PReLU's
+// slope less one.
 template <int C>
 struct EdabWeights {
     static constexpr int h = C / 2;

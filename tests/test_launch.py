@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,12 +84,15 @@ def prefix(tmp_path: Path) -> Path:
 def camera(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Node]:
     """A node that publishes an image every 0.1 s, in a domain that no other test uses."""
     for domain in range(1, 101):
-        held = Path(f"/tmp/ecmnet_test_domain_{domain}").open("w")  # noqa: SIM115
+        # The same files as the Rust tests hold.
+        held = (Path(tempfile.gettempdir()) / f"ecmnet_test_domain_{domain}").open("w")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
             held.close()
+    else:
+        pytest.fail("every ROS domain from 1 to 100 is in use by a test")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("HOME", str(tmp_path))

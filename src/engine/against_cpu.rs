@@ -28,13 +28,18 @@ pub(crate) const SIZES: [[usize; 2]; 12] = [
     [128, 256],
 ];
 
+/// What small cards leave of a larger one.
+pub(crate) const SMALL_CARD: GpuLimits = GpuLimits {
+    shared_memory_bytes: Some(99 << 10),
+    no_overlap: false,
+};
+
 /// Returns the device with all of its shared memory, and with that of small cards.
 pub(crate) fn gpu_and_small() -> Result<[Gpu; 2]> {
-    let small = GpuLimits {
-        shared_memory_bytes: Some(99 << 10),
-        ..GpuLimits::default()
-    };
-    Ok([Gpu::open(0, GpuLimits::default())?, Gpu::open(0, small)?])
+    Ok([
+        Gpu::open(0, GpuLimits::default())?,
+        Gpu::open(0, SMALL_CARD)?,
+    ])
 }
 
 /// Returns the norm of the difference as a share of the reference's; NaN where any is.

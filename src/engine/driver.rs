@@ -153,15 +153,10 @@ impl Gpu {
     /// # Panics
     /// If there are no more than `i`.
     pub(crate) fn side_stream(&self, i: usize) -> Stream {
-        let side = self.0.side_streams[i];
-        Stream::borrowed(
-            if self.0.has_overlap {
-                side
-            } else {
-                self.0.stream
-            },
-            self.0.has_overlap,
-        )
+        match self.0.has_overlap {
+            true => Stream::borrowed(self.0.side_streams[i], true),
+            false => self.stream(),
+        }
     }
 
     /// Returns the device's name, as `NVIDIA H100 80GB HBM3`.

@@ -172,7 +172,7 @@ impl GpuNetwork {
         for skip in [first, second] {
             skip.ends.hold(stream)?;
         }
-        self.ffm.launch_scan(&stream.in_order(), &ffm, &maps.ffm)?;
+        self.ffm.launch_scan(stream, &ffm, &maps.ffm)?;
         deepest.ends.hold(stream)?;
         self.ffm.launch_out(&stream.in_order(), &ffm, &maps.ffm)?;
         for (i, skip) in maps.skips.iter().enumerate() {
@@ -353,7 +353,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::engine::against_cpu::{difference, tensor_from_map};
+    use crate::engine::against_cpu::{SMALL_CARD, difference, tensor_from_map};
     use crate::engine::driver::GpuLimits;
     use crate::network::ECMNet;
     use crate::network::trace::in_natural_order;
@@ -426,13 +426,9 @@ mod tests {
 
     #[test]
     fn the_network_equals_the_cpus_as_on_a_small_old_card() -> anyhow::Result<()> {
-        let limits = GpuLimits {
-            shared_memory_bytes: Some(99 << 10),
-            ..GpuLimits::default()
-        };
         let weights = Weights::from_bytes(&seeded_weights("A", 19)?)?;
         for size in [[357, 481], [512, 1024]] {
-            compare(&weights, limits, size)?;
+            compare(&weights, SMALL_CARD, size)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::Engine;
+use super::against_cpu::SMALL_CARD;
 use super::driver::GpuLimits;
 use crate::image::ImageView;
 use crate::network::Weights;
@@ -67,10 +68,11 @@ impl Case {
 
     fn engine(&self, no_overlap: bool) -> Result<Engine> {
         let weights = Weights::from_bytes(&seeded_weights(self.plan, 11)?)?;
-        let limits = GpuLimits {
-            shared_memory_bytes: self.is_small_card.then_some(99 << 10),
-            no_overlap,
+        let card = match self.is_small_card {
+            true => SMALL_CARD,
+            false => GpuLimits::default(),
         };
+        let limits = GpuLimits { no_overlap, ..card };
         Ok(Engine::new(&weights, 0, limits)?)
     }
 

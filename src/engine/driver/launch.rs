@@ -35,14 +35,6 @@ impl Stream {
         }
     }
 
-    /// Returns the stream for kernels that may start before the one before them on it has ended.
-    pub(crate) fn overlapping(&self) -> Self {
-        Self {
-            overlaps: true,
-            ..*self
-        }
-    }
-
     /// Waits until its work is done; errs with the first fault of that work.
     pub(crate) fn synchronise(&self) -> Result<(), CudaError> {
         // SAFETY: the stream lives.

@@ -3,7 +3,7 @@ use candle_core::Tensor;
 
 use super::*;
 use crate::engine::against_cpu::{
-    difference, made_map, poisoned, print_times, seeded, tensor_from_map,
+    SMALL_CARD, difference, made_map, poisoned, print_times, seeded, tensor_from_map,
 };
 use crate::engine::driver::GpuLimits;
 use crate::network::stage::Stage;
@@ -116,12 +116,8 @@ fn stages_of_each_width_equal_the_cpus() -> anyhow::Result<()> {
 
 #[test]
 fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Result<()> {
-    let limits = GpuLimits {
-        shared_memory_bytes: Some(99 << 10),
-        ..GpuLimits::default()
-    };
     for name in ["enc1", "enc2", "enc3"] {
-        compare(name, limits, &[[5, 3], [45, 60], [64, 128]])?;
+        compare(name, SMALL_CARD, &[[5, 3], [45, 60], [64, 128]])?;
     }
     Ok(())
 }

@@ -18,10 +18,7 @@ pub(super) fn step_bytes(channels: usize) -> usize {
 
 /// Returns the bytes of what a dense step reads, at the beginning of a step's weights.
 pub(super) fn dense_bytes(channels: usize) -> usize {
-    let h = channels / 2;
-    let fragments = (channels / 16 + 2 * (3 * h).div_ceil(16)) * (h / 8);
-    let begins = fragments * FRAGMENT + 2 * h * 4 + (2 * h + 3 * channels) * 2;
-    (end_bytes(channels) + begins).next_multiple_of(16)
+    (pre_offset(channels) + 3 * channels * 2).next_multiple_of(16)
 }
 
 /// Returns the bytes of a block's depthwise taps, at the end of a step's weights.
@@ -46,19 +43,19 @@ pub(super) fn stage_weights(
             bytes.extend(end_weights(&layers.pp(step - 1), &orders[step - 1])?);
         }
         bytes.resize(beginning + end_bytes(channels), 0);
-        if step < last {
-            let block = layers.pp(step);
-            let pre = block.activation("pre", order)?;
-            bytes.extend(beginning_weights(&block, order)?);
-            bytes.extend(bytes_from_activation(&pre));
-            bytes.resize(beginning + dense_bytes(channels), 0);
-            let taps = depthwise_taps(&block, channels / 2)?;
+        let next = (step < last).then(|| layers.pp(step));
+        if let Some(block) = &next {
+            bytes.extend(beginning_weights(block, order)?);
+        }
+        bytes.resize(beginning + pre_offset(channels), 0);
+        bytes.extend(match &next {
+            Some(block) => bytes_from_activation(&block.activation("pre", order)?),
+            None => bytes_from_activation(act),
+        });
+        bytes.resize(beginning + dense_bytes(channels), 0);
+        if let Some(block) = &next {
+            let taps = depthwise_taps(block, channels / 2)?;
             bytes.extend(bytes_from_halfs(&rounded(&taps)));
-        } else {
-            let act = bytes_from_activation(act);
-            bytes.resize(beginning + dense_bytes(channels), 0);
-            let pre = beginning + pre_offset(channels);
-            bytes[pre..pre + act.len()].copy_from_slice(&act);
         }
         bytes.resize(beginning + step_bytes(channels), 0);
     }

@@ -6,9 +6,9 @@ use crate::labels::LabelMask;
 /// Columns that share a foot: 2 pixels are 2 cm at 10 m for a camera of 1000 pixels' focal length.
 const STRIDE: usize = 2;
 /// Feet looked at to each side of a pixel for their hull.
-const SAMPLES: usize = 8;
+const SAMPLES: usize = 12;
 /// Of those, the ones as near as a wheel is to its body's corner.
-const CORNER_SAMPLES: usize = 2;
+const CORNER_SAMPLES: usize = 3;
 /// Marks a pixel that shows nothing that stands.
 const NO_FOOT: u16 = u16::MAX;
 
@@ -28,6 +28,7 @@ pub struct Foot {
 pub struct Feet {
     columns: usize,
     first_row: usize,
+    last_row: usize,
     rows: Vec<u16>,
     feet: Vec<Foot>,
 }
@@ -41,6 +42,7 @@ impl Feet {
         // Rows are held in 16 bits; no camera has more.
         let height = mask.height.min(usize::from(NO_FOOT));
         self.first_row = first_row.min(height);
+        self.last_row = height.saturating_sub(1);
         self.columns = mask.width.div_ceil(STRIDE);
         self.feet.clear();
         self.rows
@@ -78,15 +80,29 @@ impl Feet {
     /// Returns the lowest row of what stands at a pixel, or None where nothing does.
     #[inline]
     pub fn foot_row(&self, row: usize, column: usize) -> Option<usize> {
-        let row = row.checked_sub(self.first_row)?;
-        let foot = *self.rows.get(row * self.columns + column / STRIDE)?;
+        let sampled = column / STRIDE;
+        let own = self.sampled_foot_row(row, sampled);
+        // A slanting edge may cross between two of the columns.
+        match own {
+            None if !column.is_multiple_of(STRIDE) && sampled + 1 < self.columns => {
+                self.sampled_foot_row(row, sampled + 1)
+            }
+            own => own,
+        }
+    }
+
+    #[inline]
+    fn sampled_foot_row(&self, row: usize, sampled: usize) -> Option<usize> {
+        let index = row.checked_sub(self.first_row)?;
+        let foot = *self.rows.get(index * self.columns + sampled)?;
         (foot != NO_FOOT).then_some(usize::from(foot))
     }
 
     /// Returns the row, at a pixel's column, of the lower hull of the feet around the pixel: within
     /// `reach` columns and over gaps of less than a quarter of that. None where nothing stands at
     /// the pixel. A line on the ground is a line in the image, so between two wheels the hull is
-    /// where the body's side stands over the ground.
+    /// where the body's side stands over the ground. Where the image's edge cuts what stands there
+    /// its nearest wheel may be out of view, and the hull is the image's lower edge.
     pub fn hull_row(&self, row: usize, column: usize, reach: usize) -> Option<f64> {
         let own = self.foot_row(row, column)? as f64;
         let (left, left_cut) = self.feet_beside(row, reach, |away| column.checked_sub(away));
@@ -94,10 +110,8 @@ impl Feet {
             Some(column + away).filter(|at| at / STRIDE < self.columns)
         });
         let mut hull = own;
-        // Cut by the image's edge, it may have wheels there as near as the nearest that shows.
         if left_cut || right_cut {
-            let shown = left.iter().chain(&right).flatten();
-            return Some(shown.fold(hull, |lowest, (_, row)| lowest.max(*row)));
+            return Some(self.last_row as f64);
         }
         // At a body's corner the wheel beside stands for what the body hides.
         let close = left

@@ -1,4 +1,5 @@
-//! The rolling grid: what many frames say about each cell, as log-odds that fade.
+//! The rolling grid: what many frames say about each cell, as log-odds that fade. What is blocked is
+//! remembered out of view; what is free there only until something could have come in.
 
 use super::lattice::CellLattice;
 use super::observe::Evidence;
@@ -35,6 +36,9 @@ pub struct GridConfig {
     pub ahead_m: f64,
     /// Time after which what is not seen again counts for 1/e, seconds.
     pub decay_s: f64,
+    /// How fast something may come into cells that are not seen, metres a second: a free cell that
+    /// is out of view stays free only until that could be there from the nearest cell that is not.
+    pub entry_mps: f64,
 }
 
 impl Default for GridConfig {
@@ -44,6 +48,7 @@ impl Default for GridConfig {
             resolution_m: 0.1,
             ahead_m: 0.0,
             decay_s: 3.0,
+            entry_mps: 15.0,
         }
     }
 }
@@ -91,6 +96,11 @@ pub struct RollingGrid {
     cells: Vec<Cell>,
     moved: Vec<Cell>,
     stamp_ns: Option<i64>,
+    /// Part of a cell by which what may come in is ahead of the last whole one.
+    entered: f64,
+    /// Cells that what may come in reaches next, and after that.
+    front: Vec<usize>,
+    next_front: Vec<usize>,
 }
 
 /// One cell's memory.
@@ -125,6 +135,7 @@ impl RollingGrid {
             "-1000 to 1000 m",
         )?;
         within("decay_s", config.decay_s, 0.05, 3600.0, "0.05 to 3600 s")?;
+        within("entry_mps", config.entry_mps, 0.0, 100.0, "0 to 100 m/s")?;
         let [columns, rows] = config.size_m.map(|side_m| (side_m / m).round());
         within(
             "size_m",
@@ -142,6 +153,9 @@ impl RollingGrid {
             cells: vec![Cell::default(); columns * rows],
             moved: Vec::new(),
             stamp_ns: None,
+            entered: 0.0,
+            front: Vec::new(),
+            next_front: Vec::new(),
         })
     }
 
@@ -218,7 +232,59 @@ impl RollingGrid {
             cell.odds *= keep;
             cell.take(*evidence);
         }
+        self.entered += self.config.entry_mps * elapsed_s / self.config.resolution_m;
+        let rings = self.entered.floor();
+        self.entered -= rings;
+        self.give_up_unseen(rings as usize, evidence);
         Ok(())
+    }
+
+    /// Free cells that the frame does not see, and that lie within `rings` cells of one that is not
+    /// free or of the grid's edge, become unknown.
+    fn give_up_unseen(&mut self, rings: usize, evidence: &[Evidence]) {
+        let (columns, rows) = (self.columns, self.rows);
+        let beside = |at: usize| {
+            let (row, column) = (at / columns, at % columns);
+            let across = column.saturating_sub(1)..(column + 2).min(columns);
+            let along = row.saturating_sub(1)..(row + 2).min(rows);
+            along.flat_map(move |row| across.clone().map(move |column| row * columns + column))
+        };
+        let is_edge = |at: usize| {
+            let (row, column) = (at / columns, at % columns);
+            row == 0 || column == 0 || row + 1 == rows || column + 1 == columns
+        };
+        let is_free = |cells: &[Cell], at: usize| cells.get(at).is_some_and(Cell::is_free);
+        let is_left = |cells: &[Cell], at: usize| {
+            is_free(cells, at) && evidence.get(at) == Some(&Evidence::Unseen)
+        };
+        if rings == 0 {
+            return;
+        }
+        self.front.clear();
+        for (at, evidence) in evidence.iter().enumerate() {
+            let is_left = *evidence == Evidence::Unseen && is_free(&self.cells, at);
+            if is_left && (is_edge(at) || beside(at).any(|other| !is_free(&self.cells, other))) {
+                self.front.push(at);
+            }
+        }
+        for _ in 0..rings {
+            for at in &self.front {
+                if let Some(cell) = self.cells.get_mut(*at) {
+                    cell.odds = 0.0;
+                }
+            }
+            self.next_front.clear();
+            for at in &self.front {
+                let reached = beside(*at).filter(|other| is_left(&self.cells, *other));
+                self.next_front.extend(reached);
+            }
+            self.next_front.sort_unstable();
+            self.next_front.dedup();
+            std::mem::swap(&mut self.front, &mut self.next_front);
+            if self.front.is_empty() {
+                break;
+            }
+        }
     }
 
     /// Returns the cells as they stand.
@@ -236,6 +302,11 @@ impl RollingGrid {
 }
 
 impl Cell {
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.odds <= -DECIDED
+    }
+
     #[inline]
     fn take(&mut self, evidence: Evidence) {
         match evidence {

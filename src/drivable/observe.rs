@@ -84,14 +84,14 @@ impl Scene<'_> {
         Some((x - foot[0]).hypot(y - foot[1]))
     }
 
-    /// The highest row that may show ground nearer than the horizon, within 8 rows.
+    /// The highest row that may show what is lower than the camera over ground nearer than the
+    /// horizon, within 8 rows: that of the farthest ground.
     fn first_ground_row(&self) -> usize {
         let (width, height) = (self.mask.width, self.mask.height);
         let shows_ground = |row: &usize| {
-            (0..width).step_by(16).any(|column| {
-                let range_m = self.range_m(*row, column);
-                range_m.is_some_and(|range_m| range_m < self.horizon_m)
-            })
+            (0..width)
+                .step_by(16)
+                .any(|column| self.point(*row, column).is_some())
         };
         let row = (0..height).step_by(8).find(shows_ground);
         row.unwrap_or(height).saturating_sub(8)
@@ -114,7 +114,7 @@ impl Observer {
         let look = Look {
             scene,
             feet: &self.feet,
-            bodies: Bodies::new(scene, &self.feet),
+            bodies: Bodies::new(scene, &self.feet, first_row),
             foot_m: scene.view.foot_m(),
             weight_m2: lattice.cell_m * scene.view.height_m() * scene.view.camera().focal_px()[1],
         };
@@ -213,16 +213,24 @@ impl Look<'_> {
             return;
         }
         let weight = (self.weight_m2 / (range_m * range_m)).min(1.0) as f32;
+        let mut take = |middle: [f64; 2], radius_m: f64| {
+            lattice.for_each_within(middle, radius_m, |at| {
+                if let Some(cell) = evidence.get_mut(at) {
+                    *cell = Evidence::Taken { weight };
+                }
+            });
+        };
+        // The rest of someone whom the image's edge cuts may lie to any side of what shows.
+        let last = self.scene.mask.width.saturating_sub(1);
+        if foot.column.min(last.saturating_sub(foot.column)) <= reach as usize {
+            take(point, standing.margin_m.max(0.5 * standing.depth_m));
+        }
         let back_m = (standing.depth_m - standing.margin_m).max(0.0);
         let discs = (back_m / standing.margin_m).ceil().clamp(1.0, 64.0);
         for disc in 0..=discs as usize {
             let behind = back_m * disc as f64 / discs / range_m;
             let middle = [0, 1].map(|i| point[i] + away[i] * behind);
-            lattice.for_each_within(middle, standing.margin_m, |at| {
-                if let Some(cell) = evidence.get_mut(at) {
-                    *cell = Evidence::Taken { weight };
-                }
-            });
+            take(middle, standing.margin_m);
         }
     }
 }

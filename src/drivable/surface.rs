@@ -64,8 +64,8 @@ impl Standing {
         depth_m: 4.5,
         margin_m: 0.0,
         wheels: Some(Wheels {
-            clearance: 0.24,
-            overhang: 0.64,
+            clearance: 0.21,
+            overhang: 0.76,
         }),
     };
     /// Someone on foot.

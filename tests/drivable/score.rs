@@ -5,14 +5,14 @@ use anyhow::{Context, Result};
 use ecmnet_ros::drivable::camera::{CalibratedImage, Camera, RayTable};
 use ecmnet_ros::drivable::grid::{DrivableGrid, FREE, GridConfig, RollingGrid, UNKNOWN};
 use ecmnet_ros::drivable::ground::{GroundAttitude, GroundPlane, GroundView};
-use ecmnet_ros::drivable::observe::{Observer, Scene};
+use ecmnet_ros::drivable::observe::{Evidence, Observer, Scene};
 use ecmnet_ros::drivable::pitch::{PitchFrame, PitchTracker, pitched_down};
 use ecmnet_ros::drivable::surface::SurfaceTable;
 use ecmnet_ros::labels::{ClassTable, LabelMask};
 use ecmnet_ros::msg::CameraInfo;
 use ecmnet_ros::transform::TransformBuffer;
 use ecmnet_ros::world::{
-    CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, Footprint, GridExtent, World,
+    CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, Class, Footprint, GridExtent, Obstacle, World,
     WorldConfig, WorldFrame, optical_in_link,
 };
 
@@ -51,12 +51,37 @@ pub(crate) struct Score {
     /// Free cells in view within 15 m whose middle lies in an obstacle's footprint, more than a cell
     /// and a half from its edge: beyond the cells next to those that the edge cuts.
     pub(crate) wrongly_free: u64,
-    /// Frames with such a cell.
+    /// The same out of view.
+    pub(crate) unseen_free: u64,
+    /// All of them.
+    pub(crate) wrong: Vec<WrongCell>,
+    pub(crate) conf: std::collections::BTreeMap<(i8, i8, String), u64>,
+    /// Frames with such a cell in view.
     pub(crate) wrongly_free_frames: u64,
     /// At 10 m and 20 m.
     pub(crate) boundary: [BoundaryErrors; 2],
     /// Time of observing and fusing, milliseconds a frame.
     pub(crate) update_ms: Vec<f64>,
+}
+
+/// A free cell in an obstacle's footprint.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "for reports")]
+pub(crate) struct WrongCell {
+    /// Its frame of the drive.
+    pub(crate) frame: u64,
+    /// Where it is in base_link, metres.
+    pub(crate) at_m: [f64; 2],
+    /// What stands there.
+    pub(crate) class: Class,
+    /// How far inside the footprint its middle lies, metres.
+    pub(crate) depth_m: f32,
+    /// Row and column of its pixel; None out of view.
+    pub(crate) place: Option<[usize; 2]>,
+    /// The true label there.
+    pub(crate) label: Option<u8>,
+    /// What the frame says about it.
+    pub(crate) evidence: Evidence,
 }
 
 /// For each true boundary cell, the way to the nearest published one, metres.
@@ -101,17 +126,29 @@ impl Score {
         for index in 0..drive.frames {
             let frame = world.frame(index);
             let mask = mask_from_frame(&frame)?;
-            let (grid, update_ms) = chain.grid_from_frame(&frame, &mask)?;
-            if index >= first {
-                self.frames += 1;
-                self.update_ms.push(update_ms);
-                self.count(&frame, &grid, &chain.camera);
-            }
+            self.add_frame(&mut chain, &frame, &mask, index >= first)?;
         }
         Ok(())
     }
 
-    fn count(&mut self, frame: &WorldFrame, grid: &DrivableGrid, camera: &Camera) {
+    /// Takes a frame into `chain` and, where `is_scored`, its score into the sums.
+    pub(crate) fn add_frame(
+        &mut self,
+        chain: &mut Chain,
+        frame: &WorldFrame,
+        mask: &LabelMask,
+        is_scored: bool,
+    ) -> Result<()> {
+        let (grid, update_ms) = chain.grid_from_frame(frame, mask)?;
+        if is_scored {
+            self.frames += 1;
+            self.update_ms.push(update_ms);
+            self.count(chain, frame, &grid);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, chain: &Chain, frame: &WorldFrame, grid: &DrivableGrid) {
         let truth = &frame.truth_grid;
         let boundary = published_boundary(frame, grid);
         for row in 0..truth.height {
@@ -129,6 +166,14 @@ impl Score {
                 self.decided += u64::from(cell != UNKNOWN);
                 let is_right = cell != UNKNOWN && (cell == FREE) == (value == CELL_FREE);
                 self.right += u64::from(is_right);
+                if !is_right { let [ox, oy, _] = { let r = &frame.base_in_odom.rotation; let z = -(frame.base_in_odom.translation[2] + r[2][0] * x + r[2][1] * y) / r[2][2]; frame.base_in_odom.apply([x, y, z]) };
+                    let at = grid.lattice.cell_at([ox, oy]).unwrap_or(0);
+                    let e = format!("{:?}", chain.observer.evidence()[at]); let e = e.split([' ', '{']).next().unwrap_or("").to_owned();
+                    let e = if e == "Overhung" { let d = frame.obstacles.iter().filter(|o| o.class == Class::Car).map(|o| -depth_m(&o.footprint, [x as f32, y as f32])).fold(f32::INFINITY, f32::min);
+                        let o = frame.obstacles.iter().filter(|o| o.class == Class::Car).min_by(|a, b| depth_m(&b.footprint, [x as f32, y as f32]).total_cmp(&depth_m(&a.footprint, [x as f32, y as f32])));
+                        let side = o.map(|o| match o.footprint { Footprint::Quad(c) => { let k = (0..4).max_by(|i, j| { let f = |i: usize| { let (a, b) = (c[i], c[(i + 1) % 4]); -((b[0]-a[0]) * (y as f32 - a[1]) - (b[1]-a[1]) * (x as f32 - a[0])) / (b[0]-a[0]).hypot(b[1]-a[1]) }; f(*i).total_cmp(&f(*j)) }).unwrap_or(0); let (a, b) = (c[k], c[(k+1)%4]); if (b[0]-a[0]).hypot(b[1]-a[1]) > 3.0 { "side" } else { "end" } } _ => "" }).unwrap_or("");
+                        format!("O {side} {:.1}", ((d / 0.2).ceil() * 0.2).min(3.0)) } else { e };
+                    *self.conf.entry((value, cell, e)).or_default() += 1; }
                 let band = BANDS_M
                     .iter()
                     .position(|[a, b]| (*a..*b).contains(&range_m));
@@ -137,9 +182,12 @@ impl Score {
                 }
             }
         }
-        let wrong = wrongly_free(frame, grid, camera);
-        self.wrongly_free += wrong;
-        self.wrongly_free_frames += u64::from(wrong > 0);
+        let wrong = wrongly_free(chain, frame, grid);
+        let seen = wrong.iter().filter(|cell| cell.place.is_some()).count() as u64;
+        self.wrongly_free += seen;
+        self.unseen_free += wrong.len() as u64 - seen;
+        self.wrongly_free_frames += u64::from(seen > 0);
+        self.wrong.extend(wrong);
     }
 }
 
@@ -216,7 +264,7 @@ pub(crate) fn true_mask(frame: &WorldFrame) -> Result<LabelMask> {
 }
 
 /// CameraInfo, transforms and masks to a grid.
-struct Chain {
+pub(crate) struct Chain {
     camera: Camera,
     rays: RayTable,
     surfaces: SurfaceTable,
@@ -227,7 +275,8 @@ struct Chain {
 }
 
 impl Chain {
-    fn new(frame: &WorldFrame, is_tracked: bool) -> Result<Self> {
+    /// The chain for drives like that of `frame`.
+    pub(crate) fn new(frame: &WorldFrame, is_tracked: bool) -> Result<Self> {
         let info = CameraInfo {
             width: frame.camera.width,
             height: frame.camera.height,
@@ -297,6 +346,21 @@ impl Chain {
         };
         let start = std::time::Instant::now();
         self.grid.follow(&base);
+        if std::env::var("GD2").is_ok() {
+            let l = ecmnet_ros::drivable::lattice::CellLattice { origin_m: [0.0; 2], cell_m: CELL_M, columns: 1, rows: 1 };
+            let path = std::env::var("GD2").unwrap_or_default();
+            for line in std::fs::read_to_string(path)?.lines() {
+                let v: Vec<f64> = line.split_whitespace().filter_map(|v| v.parse().ok()).collect();
+                if v[1] == frame.base_in_odom.translation[0] {
+                    unsafe { std::env::set_var("GDBG", "1"); }
+                    eprintln!("{line}");
+                    let [x, y, _] = frame.base_in_odom.apply([v[2], v[3], 0.0]);
+                    let e = Observer::default().observe(&scene, &ecmnet_ros::drivable::lattice::CellLattice { origin_m: [x - 0.05, y - 0.05], ..l }).to_vec();
+                    eprintln!("  -> {e:?}");
+                    unsafe { std::env::remove_var("GDBG"); }
+                }
+            }
+        }
         let evidence = self.observer.observe(&scene, &self.grid.lattice());
         self.grid.fuse(stamp_ns, evidence)?;
         let update_ms = start.elapsed().as_secs_f64() * 1e3;
@@ -354,14 +418,16 @@ fn published_boundary(frame: &WorldFrame, grid: &DrivableGrid) -> Vec<[f64; 2]> 
         .collect()
 }
 
-fn wrongly_free(frame: &WorldFrame, grid: &DrivableGrid, camera: &Camera) -> u64 {
+/// The free cells within 15 m whose middle lies in an obstacle's footprint, more than a cell from
+/// its edge.
+fn wrongly_free(chain: &Chain, frame: &WorldFrame, grid: &DrivableGrid) -> Vec<WrongCell> {
     let lattice = grid.lattice;
     let optical = frame
         .base_in_odom
         .then(&frame.camera_in_base)
         .then(&optical_in_link());
     let odom_in_optical = pitched_down(&optical, frame.nod_rad).inverse();
-    let mut wrong = 0;
+    let mut wrong = Vec::new();
     for (at, cell) in grid.cells.iter().enumerate() {
         if *cell != FREE {
             continue;
@@ -371,14 +437,30 @@ fn wrongly_free(frame: &WorldFrame, grid: &DrivableGrid, camera: &Camera) -> u64
         if p[0].hypot(p[1]) > 15.0 {
             continue;
         }
-        let is_inside = (frame.obstacles.iter()).any(|obstacle| {
-            depth_m(&obstacle.footprint, p.map(|v| v as f32)) > 1.5 * CELL_M as f32
+        let depth_m = |obstacle: &Obstacle| depth_m(&obstacle.footprint, p.map(|v| v as f32));
+        let deepest = (frame.obstacles.iter())
+            .max_by(|a, b| depth_m(a).total_cmp(&depth_m(b)))
+            .filter(|obstacle| f64::from(depth_m(obstacle)) > CELL_M);
+        let Some(obstacle) = deepest else {
+            continue;
+        };
+        let place = (chain.camera.pixel_from_ray(odom_in_optical.apply([x, y, 0.0])))
+            .and_then(|pixel| chain.camera.place(pixel));
+        if place.is_some() && let Ok(p) = std::env::var("GD1") {
+            use std::io::Write;
+            if let Ok(mut f) = std::fs::OpenOptions::new().append(true).create(true).open(p) { let _ = writeln!(f, "{} {} {} {} {:?}", frame.stamp_ns, frame.base_in_odom.translation[0], in_base(frame, [x, y])[0], in_base(frame, [x, y])[1], (frame.index, place, obstacle.class)); }
+        }
+        wrong.push(WrongCell {
+            frame: frame.index,
+            at_m: p,
+            class: obstacle.class,
+            depth_m: depth_m(obstacle),
+            place,
+            label: place.map(|[row, column]| {
+                frame.labels[row * frame.camera.width as usize + column]
+            }),
+            evidence: chain.observer.evidence()[at],
         });
-        let seen = is_inside
-            && camera
-                .pixel_from_ray(odom_in_optical.apply([x, y, 0.0]))
-                .is_some_and(|pixel| camera.place(pixel).is_some());
-        wrong += u64::from(seen);
     }
     wrong
 }
@@ -397,3 +479,4 @@ fn depth_m(footprint: &Footprint, [x, y]: [f32; 2]) -> f32 {
             .fold(f32::INFINITY, f32::min),
     }
 }
+

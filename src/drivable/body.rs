@@ -2,7 +2,7 @@
 //! cell there is not free; only the body's build tells, and what of it is in the image.
 use super::feet::Feet;
 use super::observe::Scene;
-use super::surface::{Surface, Wheels};
+use super::surface::{Standing, Surface, Wheels};
 
 /// Columns and rows of the mask of which one is looked at for bodies: a tyre at 20 m is wider.
 const COLUMN_STRIDE: usize = 4;
@@ -15,16 +15,23 @@ const WITHIN: usize = 2;
 const CRACK_ROWS: usize = 8;
 /// The least height of a body, metres.
 const LEAST_HEIGHT_M: f64 = 1.5;
-/// So far beside a pixel a body's wheels are looked for, and in so many steps; metres.
-const HALF_BODY_M: f64 = 2.4;
-const STEPS: usize = 24;
+/// So far beside a run its body is looked at, in so many steps; metres.
+const REACH_M: f64 = 1.2;
+const STEPS: usize = 12;
 /// The widest thing that hides a part of a body, such as a person before a car, in those steps.
 const WIDEST_BEFORE: usize = 10;
+/// Ground that shows over less than this is not told from what hides it, metres.
+const CRACK_M: f64 = 0.15;
+/// What a body's corners are rounded off by, metres.
+const CORNER_M: f64 = 0.2;
 /// So far beside a pixel a body is looked for that something hides there, metres.
 const BEFORE_BODY_M: [f64; 4] = [0.2, 0.4, 0.7, 1.0];
-/// Steps from a body's corner to its wheel, and those that a tyre is wide.
-const CORNER_STEPS: usize = 6;
+/// Steps that a tyre and its arch are wide.
 const TYRE_STEPS: usize = 9;
+/// The least share of its apparent range at which a body's lower edge is, a little more: for heights.
+const EDGE_SHARE: f64 = 0.85;
+/// So far beside a point the foot of what hides a body over it is looked for, metres.
+const BEFORE_REACH_M: f64 = 1.4;
 /// Columns that are told together to show a body or none.
 const BLOCK_COLUMNS: usize = 16;
 /// Blocks beside one within which a lifted point's pixel stays: lenses bend, cameras lean a little.
@@ -61,10 +68,10 @@ struct Run {
 #[derive(Clone, Copy, Debug)]
 struct Outline {
     wheels: Wheels,
-    /// Range of the line on the ground that joins the wheels to either side; None where the image's
-    /// edge or something nearer hides an end of the body, whose nearest wheel may be there.
-    wheels_m: Option<f64>,
+    /// Its height, metres.
     height_m: f64,
+    /// The lowest row that shows it.
+    bottom: usize,
     /// Row of the body's lower edge, less its tyres.
     sill_row: usize,
 }
@@ -89,11 +96,12 @@ impl<'a> Bodies<'a> {
     /// Finds the runs that reach below `first_row`.
     fn find_runs(&mut self, first_row: usize) {
         let mask = self.scene.mask;
-        let wheels: [Option<Wheels>; 256] =
+        let standing: [Option<Standing>; 256] =
             std::array::from_fn(|id| match self.scene.surfaces.surface(id as u8) {
-                Surface::Standing(standing) => standing.wheels,
+                Surface::Standing(standing) => Some(*standing),
                 _ => None,
             });
+        let wheels = standing.map(|standing| standing?.wheels);
         let columns = mask.width.div_ceil(COLUMN_STRIDE);
         let mut open: Vec<Option<Run>> = vec![None; columns];
         let rows = mask.ids.chunks_exact(mask.width.max(1)).take(mask.height);
@@ -112,6 +120,8 @@ impl<'a> Bodies<'a> {
                         });
                     }
                     (None, Some(run)) if row <= run.bottom + CRACK_ROWS => {}
+                    // What stands before a body does not part it.
+                    (None, Some(_)) if standing[usize::from(*id)].is_some() => {}
                     (None, Some(run)) => {
                         self.runs.extend((run.bottom >= first_row).then_some(*run));
                         *open = None;
@@ -157,89 +167,83 @@ impl<'a> Bodies<'a> {
     fn outline(&self, run: &Run) -> Outline {
         let range_m = self.scene.range_m(run.bottom, run.column);
         let focal_px = self.scene.view.camera().focal_px()[0];
-        let reach = range_m.map_or(0.0, |range_m| HALF_BODY_M * focal_px / range_m);
+        let reach = range_m.map_or(0.0, |range_m| REACH_M * focal_px / range_m);
         let step = (reach as usize / STEPS).next_multiple_of(COLUMN_STRIDE);
         let step = step.max(COLUMN_STRIDE);
-        let (left, left_cut) = self.linked(run, step, |away| run.column.checked_sub(away));
-        let (right, right_cut) = self.linked(run, step, |away| Some(run.column + away));
-        let last = self.scene.mask.height.saturating_sub(1);
-        let own = [Some(Linked { away: 0.0, run: *run })];
-        let all = || left.iter().chain(&own).chain(&right).flatten();
-        let is_cut = left_cut || right_cut || all().any(|linked| linked.run.bottom >= last);
-        let hull = hull_row(run.bottom, &left, &right);
-        let wheels_m = self.scene.range_m(hull.ceil() as usize, run.column);
-        let height_m = all()
-            .filter_map(|linked| self.height_m(linked.run.top, linked.run.column, wheels_m?))
+        let left = self.linked(run, step, |away| run.column.checked_sub(away));
+        let right = self.linked(run, step, |away| Some(run.column + away));
+        let own = [Some(*run)];
+        // Over the road, its lower edge seems to be farther away than it is.
+        let near_m = range_m.map(|range_m| range_m * EDGE_SHARE);
+        let height_m = (left.iter().chain(&own).chain(&right).flatten())
+            .filter_map(|run| self.height_m(run.top, run.column, near_m?))
             .fold(LEAST_HEIGHT_M, f64::max);
+        // What hangs down reaches the ground at the lowest.
+        let hanging = self.scene.point(run.bottom, run.column).and_then(|point| {
+            let optical = self.scene.view.optical_from_ground(point);
+            self.place_over(optical, run.wheels.clearance_m(height_m))
+        });
+        let sill_row = self.sill_row(&own, &left, &right);
         Outline {
-            sill_row: self.sill_row(&own, &left, &right),
+            sill_row: hanging.map_or(sill_row, |[row, _]| sill_row.max(row)),
             wheels: run.wheels,
-            wheels_m: wheels_m.filter(|_| !is_cut),
+            bottom: run.bottom,
             height_m,
         }
     }
 
-    /// The runs of the body on one side of a run, nearest first, and whether the image's edge, or
-    /// something nearer, hides its end there.
+    /// The runs of the body on one side of a run, nearest first.
     fn linked(
         &self,
         run: &Run,
         step: usize,
         at: impl Fn(usize) -> Option<usize>,
-    ) -> ([Option<Linked>; STEPS], bool) {
+    ) -> [Option<Run>; STEPS] {
         let mut found = [None; STEPS];
         let mut last = *run;
         let mut missed = 0;
         let mut is_hidden = false;
         for (index, linked) in found.iter_mut().enumerate() {
-            let away = (index + 1) * step;
-            let column = at(away).filter(|column| *column < self.scene.mask.width);
+            let column = at((index + 1) * step).filter(|column| *column < self.scene.mask.width);
             let Some(column) = column else {
-                return (found, true);
+                break;
             };
             let overlap =
                 |other: &&Run| last.bottom.min(other.bottom) as i64 - last.top.max(other.top) as i64;
             let next = self.runs_at(column).iter().max_by_key(overlap);
-            match next.filter(|next| overlap(next) > 0) {
-                Some(next) => {
-                    (*linked, last, missed) = (
-                        Some(Linked {
-                            away: away as f64,
-                            run: *next,
-                        }),
-                        *next,
-                        0,
-                    )
-                }
-                None => missed += 1,
+            if let Some(next) = next.filter(|next| overlap(next) > 0) {
+                (*linked, last, missed, is_hidden) = (Some(*next), *next, 0, false);
+                continue;
             }
-            let middle = (last.top + last.bottom) / 2;
-            let before = self.feet.foot_row(middle, column);
-            is_hidden = missed > 0 && (is_hidden || before.is_some_and(|foot| foot > last.bottom));
+            missed += 1;
+            let before = self.feet.foot_row((last.top + last.bottom) / 2, column);
+            is_hidden |= before.is_some_and(|foot| foot > last.bottom);
             if missed > if is_hidden { WIDEST_BEFORE } else { 1 } {
                 break;
             }
         }
-        (found, is_hidden)
+        found
     }
 
     /// The lower edge less what hangs down from it over less than a tyre's width: of the edge's
     /// highest rows within windows of that width around a run, the lowest.
     fn sill_row(
         &self,
-        own: &[Option<Linked>; 1],
-        left: &[Option<Linked>; STEPS],
-        right: &[Option<Linked>; STEPS],
+        own: &[Option<Run>; 1],
+        left: &[Option<Run>; STEPS],
+        right: &[Option<Run>; STEPS],
     ) -> usize {
-        let edge = |linked: &Option<Linked>| {
-            let run = linked.as_ref()?.run;
+        let edge = |run: &Option<Run>| {
+            let run = run.as_ref()?;
             let foot = self.feet.foot_row(run.bottom, run.column);
-            Some(foot.unwrap_or(run.bottom).max(run.bottom))
+            // Where something nearer hides the edge, the columns beside it tell.
+            foot.is_none_or(|foot| foot <= run.bottom + ROW_STRIDE)
+                .then_some(run.bottom)
         };
         let mut edges = [None; 2 * TYRE_STEPS + 1];
         let around = (left.iter().take(TYRE_STEPS).rev()).chain(own).chain(right);
-        for (row, linked) in edges.iter_mut().zip(around) {
-            *row = edge(linked);
+        for (row, run) in edges.iter_mut().zip(around) {
+            *row = edge(run);
         }
         let highest = |window: &[Option<usize>]| window.iter().flatten().min().copied();
         edges
@@ -266,52 +270,96 @@ impl<'a> Bodies<'a> {
         Some(self.scene.view.height_m() + range_m * upward / along)
     }
 
-    /// Whether a body stands over a ground point that shows below it: it does not if the point is
-    /// nearer than the body's wheels by more than its overhang, nor if the point, lifted to the
-    /// body's lower edge, is not on the body's image. `column` is that of the point's own pixel.
+    /// Whether a body stands over a ground point that shows below it: it does not if the point,
+    /// lifted to the body's lower edge, is not on the body's image. The place is the point's own.
     #[inline]
-    pub(super) fn overhang(&self, optical: [f64; 3], range_m: f64, column: usize) -> bool {
+    pub(super) fn overhang(&self, optical: [f64; 3], [row, column]: [usize; 2]) -> bool {
         if self.blocks.get(column / BLOCK_COLUMNS) != Some(&true) {
             return false;
         }
-        let Some(body) = self.body_over(optical) else {
-            return false;
+        let Some(body) = self.body_over(optical, row) else {
+            return self.is_crack(optical, [row, column]);
         };
-        let overhang_m = body.wheels.overhang * body.height_m;
-        if body.wheels_m.is_some_and(|wheels_m| range_m < wheels_m - overhang_m) {
-            return false;
-        }
-        let lifted = self.place_over(optical, body.wheels.clearance * body.height_m);
-        lifted.is_some_and(|[row, column]| row <= body.sill_row && self.stands_at(row, column))
+        let lifted = self.place_over(optical, body.wheels.clearance_m(body.height_m));
+        let is_over = lifted.is_some_and(|[row, column]| {
+            let mut near = self.columns_near(column, CORNER_M * self.metre_px(optical));
+            row <= body.sill_row && near.any(|column| self.stands_at(row, column))
+        });
+        is_over || self.is_crack(optical, [row, column])
     }
 
-    /// The body that may be over a ground point: on its image over the point, or just beside
-    /// whatever hides it there.
+    /// Whether ground shows between two things closer to each other than `CRACK_M`, with something
+    /// over it: a body may reach there behind what hides it.
+    fn is_crack(&self, optical: [f64; 3], [row, column]: [usize; 2]) -> bool {
+        let above = self.place_over(optical, BODY_LEVELS_M[0]);
+        // A row up, where both of what it lies between still show.
+        let row = row.saturating_sub(2);
+        if !above.is_some_and(|[row, column]| self.stands_at(row, column)) {
+            return false;
+        }
+        let reach = (CRACK_M * self.metre_px(optical)) as usize;
+        let step = (reach / 4).max(1);
+        let near = || (step..=reach.max(step)).step_by(step);
+        near().any(|aside| self.stands_at(row, column.saturating_sub(aside)))
+            && near().any(|aside| self.stands_at(row, column + aside))
+    }
+
+    /// The body that may be over a ground point: on its image over the point, or just beside whatever
+    /// nearer hides it there. `shown` is the point's own row: what reaches lower is nearer.
     #[inline]
-    fn body_over(&self, optical: [f64; 3]) -> Option<Outline> {
+    fn body_over(&self, optical: [f64; 3], shown: usize) -> Option<Outline> {
         let places = BODY_LEVELS_M.map(|height_m| self.place_over(optical, height_m));
-        let mut within = places.iter().take(WITHIN).flatten();
-        if !within.any(|[row, column]| self.stands_at(*row, *column)) {
+        let metre_px = self.metre_px(optical);
+        let near = |[row, column]: [usize; 2], aside_m: f64| {
+            let columns = self.columns_near(column, aside_m * metre_px);
+            columns.map(move |column| [row, column])
+        };
+        let within = || places.iter().take(WITHIN).flatten().copied();
+        let mut close = within().flat_map(|place| near(place, CORNER_M));
+        if !close.any(|[row, column]| self.stands_at(row, column)) {
             return None;
         }
-        let over = places.iter().flatten();
-        let over = over.filter_map(|[row, column]| self.body_at(*row, *column));
-        let last = self.scene.mask.width.saturating_sub(1);
-        let metre_px = self.scene.view.camera().focal_px()[0] / optical[2];
-        let beside = BEFORE_BODY_M.into_iter().flat_map(|aside_m| {
-            let aside = (aside_m * metre_px) as usize;
-            let columns = move |column: usize| [column.saturating_sub(aside), (column + aside).min(last)];
-            let within = places.iter().take(WITHIN).flatten();
-            within.flat_map(move |[row, column]| columns(*column).map(|column| [*row, column]))
+        let farther = |[row, column]: [usize; 2]| {
+            let body = self.body_at(row, column)?;
+            (body.bottom < shown).then_some(body)
+        };
+        let over = places.iter().flatten().copied();
+        let over = over.flat_map(|place| near(place, CORNER_M));
+        if let Some(body) = over.filter_map(farther).next() {
+            return Some(body);
+        }
+        let hidden = within().find_map(|[row, column]| {
+            let reach = (BEFORE_REACH_M * metre_px) as usize;
+            let lowest = self.feet.lowest_row(row, column, reach);
+            let range_m = self.scene.range_m(lowest.filter(|foot| *foot > shown)?, column)?;
+            Some(self.scene.view.camera().focal_px()[0] / range_m)
         });
-        // The lower edge over the point itself is hidden.
-        let beside = beside.filter_map(|[row, column]| {
-            self.body_at(row, column).map(|body| Outline {
-                sill_row: usize::MAX,
-                ..body
+        // Wide in the image as things are there that hide it.
+        let before_px = hidden?;
+        let beside = BEFORE_BODY_M.into_iter().flat_map(|aside_m| {
+            within().flat_map(move |[row, column]| {
+                let columns = self.columns_near(column, aside_m * before_px);
+                columns.map(move |column| [row, column])
             })
         });
-        over.chain(beside).next()
+        // The lower edge over the point itself is hidden.
+        let body = beside.filter_map(farther).next()?;
+        Some(Outline {
+            sill_row: usize::MAX,
+            ..body
+        })
+    }
+
+    /// Columns that a metre across is wide at a point.
+    fn metre_px(&self, optical: [f64; 3]) -> f64 {
+        self.scene.view.camera().focal_px()[0] / optical[2]
+    }
+
+    /// A column, and those so far to either side of it, within the image.
+    fn columns_near(&self, column: usize, aside_px: f64) -> impl Iterator<Item = usize> + use<> {
+        let last = self.scene.mask.width.saturating_sub(1);
+        let aside = aside_px as usize;
+        [column, column.saturating_sub(aside), (column + aside).min(last)].into_iter()
     }
 
     /// The body that a pixel shows.
@@ -347,28 +395,3 @@ impl<'a> Bodies<'a> {
             .map(|pixel| camera.nearest_place(pixel))
     }
 }
-
-/// A run of the same body, columns away.
-#[derive(Clone, Copy, Debug)]
-struct Linked {
-    away: f64,
-    run: Run,
-}
-
-/// The row, at a run's own column, of the lower hull of the runs' lowest pixels. A line on the ground
-/// is a line in the image, so between two wheels it is where the body's side stands over the ground.
-fn hull_row(own: usize, left: &[Option<Linked>; STEPS], right: &[Option<Linked>; STEPS]) -> f64 {
-    let mut hull = own as f64;
-    for left in left.iter().flatten() {
-        let bottom = left.run.bottom as f64;
-        for right in right.iter().flatten() {
-            let share = left.away / (left.away + right.away);
-            hull = hull.max(bottom + (right.run.bottom as f64 - bottom) * share);
-        }
-    }
-    // At a body's corner the wheel beside stands for what the body hides.
-    let close = (left.iter().take(CORNER_STEPS)).chain(right.iter().take(CORNER_STEPS));
-    let close = close.flatten().map(|linked| linked.run.bottom as f64);
-    close.fold(hull, f64::max)
-}
-

@@ -16,7 +16,7 @@ pub const LETHAL: i8 = 100;
 const DECIDED: f32 = 0.3;
 /// A cell is never surer to be free, nor to be blocked, than this; so two frames turn it.
 const FREE_LIMIT: f32 = -2.0;
-const BLOCKED_LIMIT: f32 = 1.2;
+const BLOCKED_LIMIT: f32 = 1.0;
 /// What one look at the ground adds where a pixel is no longer than a cell, and at the least.
 const GROUND_STEP: f32 = 1.0;
 const LEAST_WEIGHT: f32 = 0.7;
@@ -328,8 +328,9 @@ impl Cell {
                 self.odds = (self.odds + step).clamp(DECIDED, BLOCKED_LIMIT);
                 self.cost = LETHAL;
             }
+            // Inferred, not seen: one look at the ground unsays it.
             Evidence::Overhung => {
-                self.odds = self.odds.max(DECIDED);
+                self.odds = DECIDED;
                 self.cost = LETHAL;
             }
         }

@@ -15,6 +15,8 @@ const NEAREST_M: f64 = 0.1;
 const GAP_CELLS: usize = 2;
 /// Half of the longest thing with a margin, metres: so far beside a foot its lowest is looked for.
 const HALF_RIDER_M: f64 = 0.6;
+/// So high over the ground someone's lowest pixel may be, metres: a sole, a raised foot.
+const SOLE_M: f64 = 0.03;
 
 /// What a frame says about a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -181,7 +183,7 @@ impl Look<'_> {
                     Evidence::Hidden
                 }
             }
-            Surface::Flat(_) if self.bodies.overhang(optical, squared.sqrt(), column) => {
+            Surface::Flat(_) if self.bodies.overhang(optical, [row, column]) => {
                 Evidence::Overhung
             }
             Surface::Flat(cost) => Evidence::Ground { cost, weight },
@@ -223,12 +225,14 @@ impl Look<'_> {
         // The rest of someone whom the image's edge cuts may lie to any side of what shows.
         let last = self.scene.mask.width.saturating_sub(1);
         if foot.column.min(last.saturating_sub(foot.column)) <= reach as usize {
-            take(point, standing.margin_m.max(0.5 * standing.depth_m));
+            take(point, standing.margin_m + 0.5 * standing.depth_m);
         }
         let back_m = (standing.depth_m - standing.margin_m).max(0.0);
-        let discs = (back_m / standing.margin_m).ceil().clamp(1.0, 64.0);
+        // Seen at a height, a foot seems to stand farther away.
+        let front_m = range_m * SOLE_M / self.scene.view.height_m();
+        let discs = ((back_m + front_m) / standing.margin_m).ceil().clamp(1.0, 64.0);
         for disc in 0..=discs as usize {
-            let behind = back_m * disc as f64 / discs / range_m;
+            let behind = ((back_m + front_m) * disc as f64 / discs - front_m) / range_m;
             let middle = [0, 1].map(|i| point[i] + away[i] * behind);
             take(middle, standing.margin_m);
         }

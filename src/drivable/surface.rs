@@ -28,13 +28,21 @@ pub struct Standing {
     pub wheels: Option<Wheels>,
 }
 
-/// A body on wheels: ground shows below it, and it reaches out over its wheels.
+/// A body on wheels: ground shows below it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wheels {
-    /// Height of the body's lower edge, as a share of the body's height.
-    pub clearance: f64,
-    /// Reach of the body beyond its wheels, as a share of the body's height.
-    pub overhang: f64,
+    /// Height of the lower edge of a body 1.5 m high, metres: the most that is usual.
+    pub clearance_m: f64,
+    /// What it is more for each metre that the body is higher.
+    pub rise: f64,
+}
+
+impl Wheels {
+    /// Returns the height of the lower edge of a body so high, metres.
+    #[inline]
+    pub fn clearance_m(&self, height_m: f64) -> f64 {
+        self.clearance_m + self.rise * (height_m - 1.5).max(0.0)
+    }
 }
 
 impl Standing {
@@ -59,13 +67,14 @@ impl Standing {
         depth_m: 10.0,
         ..Self::WALL
     };
-    /// From a small car (0.3 m clear, 0.9 m over) to a bus (0.4 m, 2.3 m) and a lorry (0.6 m, 1.5 m).
+    /// From a car 1.5 m high (0.3 m clear) to a van (2.1 m; 0.38 m) and a lorry (3.4 m; 0.6 m, at which
+    /// guards against running under begin).
     pub const VEHICLE: Self = Self {
         depth_m: 4.5,
         margin_m: 0.0,
         wheels: Some(Wheels {
-            clearance: 0.21,
-            overhang: 0.76,
+            clearance_m: 0.315,
+            rise: 0.165,
         }),
     };
     /// Someone on foot.

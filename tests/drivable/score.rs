@@ -173,6 +173,7 @@ impl Score {
                         let o = frame.obstacles.iter().filter(|o| o.class == Class::Car).min_by(|a, b| depth_m(&b.footprint, [x as f32, y as f32]).total_cmp(&depth_m(&a.footprint, [x as f32, y as f32])));
                         let side = o.map(|o| match o.footprint { Footprint::Quad(c) => { let k = (0..4).max_by(|i, j| { let f = |i: usize| { let (a, b) = (c[i], c[(i + 1) % 4]); -((b[0]-a[0]) * (y as f32 - a[1]) - (b[1]-a[1]) * (x as f32 - a[0])) / (b[0]-a[0]).hypot(b[1]-a[1]) }; f(*i).total_cmp(&f(*j)) }).unwrap_or(0); let (a, b) = (c[k], c[(k+1)%4]); if (b[0]-a[0]).hypot(b[1]-a[1]) > 3.0 { "side" } else { "end" } } _ => "" }).unwrap_or("");
                         format!("O {side} {:.1}", ((d / 0.2).ceil() * 0.2).min(3.0)) } else { e };
+                    if e == "O end 3.0" && (row * 7 + column) % 301 == 0 { let optical = frame.base_in_odom.then(&frame.camera_in_base).then(&optical_in_link()).inverse(); let px = chain.camera.pixel_from_ray(optical.apply([ox, oy, 0.0])).and_then(|p| chain.camera.place(p)); if std::env::var("FAR").is_ok() { eprintln!("FAR stamp {} frame: {}, at {x:.2} {y:.2} place: {px:?} value {value} cell {cell} ev {:?}", frame.stamp_ns, frame.index, chain.observer.evidence()[at]); } }
                     *self.conf.entry((value, cell, e)).or_default() += 1; }
                 let band = BANDS_M
                     .iter()

@@ -76,6 +76,8 @@ pub(crate) struct WrongCell {
     pub(crate) class: Class,
     /// How far inside the footprint its middle lies, metres.
     pub(crate) depth_m: f32,
+    /// Whether all of it is more than a cell inside.
+    pub(crate) is_deep: bool,
     /// Row and column of its pixel; None out of view.
     pub(crate) place: Option<[usize; 2]>,
     /// The true label there.
@@ -456,6 +458,10 @@ fn wrongly_free(chain: &Chain, frame: &WorldFrame, grid: &DrivableGrid) -> Vec<W
             at_m: p,
             class: obstacle.class,
             depth_m: depth_m(obstacle),
+            is_deep: [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]].into_iter().all(|[dx, dy]| {
+                let corner = in_base(frame, [x + dx * CELL_M, y + dy * CELL_M]);
+                self::depth_m(&obstacle.footprint, corner.map(|v| v as f32)) > CELL_M as f32
+            }),
             place,
             label: place.map(|[row, column]| {
                 frame.labels[row * frame.camera.width as usize + column]

@@ -79,11 +79,14 @@ fn print(seed: u64, score: &Score) {
         "to seed {seed}: {} frames, {} visible cells within 20 m",
         score.frames, score.visible
     );
+    for cell in &score.wrong {
+        println!("  wrongly free: {cell:?}");
+    }
     println!(
         "  decided {:.4}, right {:.4}; wrongly free within 15 m: {} cells in {} frames; update {:.2} ms",
         share(score.decided),
         share(score.right),
-        score.wrongly_free,
+        score.wrong.len(),
         score.wrongly_free_frames,
         median(&score.update_ms)
     );

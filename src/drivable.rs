@@ -8,11 +8,13 @@
 mod body;
 pub mod boundary;
 pub mod camera;
+pub mod config;
 pub mod feet;
 pub mod grid;
 pub mod ground;
 pub mod lattice;
 pub mod lens;
+pub mod messages;
 pub mod observe;
 pub mod pitch;
 pub mod points;

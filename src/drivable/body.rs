@@ -208,8 +208,9 @@ impl<'a> Bodies<'a> {
             let Some(column) = column else {
                 break;
             };
-            let overlap =
-                |other: &&Run| last.bottom.min(other.bottom) as i64 - last.top.max(other.top) as i64;
+            let overlap = |other: &&Run| {
+                last.bottom.min(other.bottom) as i64 - last.top.max(other.top) as i64
+            };
             let next = self.runs_at(column).iter().max_by_key(overlap);
             if let Some(next) = next.filter(|next| overlap(next) > 0) {
                 (*linked, last, missed, is_hidden) = (Some(*next), *next, 0, false);
@@ -331,7 +332,9 @@ impl<'a> Bodies<'a> {
         let hidden = within().find_map(|[row, column]| {
             let reach = (BEFORE_REACH_M * metre_px) as usize;
             let lowest = self.feet.lowest_row(row, column, reach);
-            let range_m = self.scene.range_m(lowest.filter(|foot| *foot > shown)?, column)?;
+            let range_m = self
+                .scene
+                .range_m(lowest.filter(|foot| *foot > shown)?, column)?;
             Some(self.scene.view.camera().focal_px()[0] / range_m)
         });
         // Wide in the image as things are there that hide it.
@@ -359,7 +362,12 @@ impl<'a> Bodies<'a> {
     fn columns_near(&self, column: usize, aside_px: f64) -> impl Iterator<Item = usize> + use<> {
         let last = self.scene.mask.width.saturating_sub(1);
         let aside = aside_px as usize;
-        [column, column.saturating_sub(aside), (column + aside).min(last)].into_iter()
+        [
+            column,
+            column.saturating_sub(aside),
+            (column + aside).min(last),
+        ]
+        .into_iter()
     }
 
     /// The body that a pixel shows.

@@ -5,10 +5,8 @@ use crate::labels::LabelMask;
 
 /// Columns that share a foot: 2 pixels are 2 cm at 10 m for a camera of 1000 pixels' focal length.
 const STRIDE: usize = 2;
-/// Feet looked at to each side of a pixel for their hull.
+/// Feet looked at to each side of a pixel.
 const SAMPLES: usize = 12;
-/// Of those, the ones as near as a wheel is to its body's corner.
-const CORNER_SAMPLES: usize = 3;
 /// Marks a pixel that shows nothing that stands.
 const NO_FOOT: u16 = u16::MAX;
 
@@ -28,7 +26,6 @@ pub struct Foot {
 pub struct Feet {
     columns: usize,
     first_row: usize,
-    last_row: usize,
     rows: Vec<u16>,
     feet: Vec<Foot>,
 }
@@ -42,7 +39,6 @@ impl Feet {
         // Rows are held in 16 bits; no camera has more.
         let height = mask.height.min(usize::from(NO_FOOT));
         self.first_row = first_row.min(height);
-        self.last_row = height.saturating_sub(1);
         self.columns = mask.width.div_ceil(STRIDE);
         self.feet.clear();
         self.rows
@@ -98,76 +94,42 @@ impl Feet {
         (foot != NO_FOOT).then_some(usize::from(foot))
     }
 
-    /// Returns the row, at a pixel's column, of the lower hull of the feet around the pixel: within
-    /// `reach` columns and over gaps of less than a quarter of that. None where nothing stands at
-    /// the pixel. A line on the ground is a line in the image, so between two wheels the hull is
-    /// where the body's side stands over the ground. Where the image's edge cuts what stands there
-    /// its nearest wheel may be out of view, and the hull is the image's lower edge.
-    pub fn hull_row(&self, row: usize, column: usize, reach: usize) -> Option<f64> {
-        let own = self.foot_row(row, column)? as f64;
-        let (left, left_cut) = self.feet_beside(row, reach, |away| column.checked_sub(away));
-        let (right, right_cut) = self.feet_beside(row, reach, |away| {
-            Some(column + away).filter(|at| at / STRIDE < self.columns)
-        });
-        let mut hull = own;
-        if left_cut || right_cut {
-            return Some(self.last_row as f64);
-        }
-        // At a body's corner the wheel beside stands for what the body hides.
-        let close = left
-            .iter()
-            .take(CORNER_SAMPLES)
-            .chain(right.iter().take(CORNER_SAMPLES));
-        hull = close
-            .flatten()
-            .fold(hull, |lowest, (_, row)| lowest.max(*row));
-        for (left_away, left_row) in left.iter().flatten() {
-            for (right_away, right_row) in right.iter().flatten() {
-                let share = left_away / (left_away + right_away);
-                hull = hull.max(left_row + (right_row - left_row) * share);
-            }
-        }
-        Some(hull)
-    }
-
     /// Returns the lowest foot around a pixel, within `reach` columns and over gaps of less than a
-    /// quarter of that; None where nothing stands at the pixel.
+    /// sixth of that; None where nothing stands at the pixel.
     pub fn lowest_row(&self, row: usize, column: usize, reach: usize) -> Option<usize> {
         let own = self.foot_row(row, column)?;
-        let (left, _) = self.feet_beside(row, reach, |away| column.checked_sub(away));
-        let (right, _) = self.feet_beside(row, reach, |away| {
-            Some(column + away).filter(|at| at / STRIDE < self.columns)
-        });
-        let beside = left.iter().chain(&right).flatten();
-        Some(beside.fold(own, |lowest, (_, row)| lowest.max(*row as usize)))
+        let left = self.lowest_beside(row, reach, |away| column.checked_sub(away));
+        let right = self.lowest_beside(row, reach, |away| Some(column + away));
+        Some(left.into_iter().chain(right).fold(own, usize::max))
     }
 
-    /// Distance in columns and row of the feet on one side of a pixel, nearest first, and whether
-    /// the image's edge cuts what stands there.
+    /// The lowest of the feet on one side of a pixel.
     #[inline]
-    fn feet_beside(
+    fn lowest_beside(
         &self,
         row: usize,
         reach: usize,
         at: impl Fn(usize) -> Option<usize>,
-    ) -> ([Option<(f64, f64)>; SAMPLES], bool) {
+    ) -> Option<usize> {
         let step = (reach / SAMPLES).max(STRIDE);
-        let mut feet = [None; SAMPLES];
+        let mut lowest = None;
         let mut missed = 0;
-        for (index, foot) in feet.iter_mut().enumerate() {
-            let away = (index + 1) * step;
-            let Some(column) = at(away) else {
-                return (feet, missed == 0);
+        for index in 1..=SAMPLES {
+            if index * step > reach.max(step) {
+                break;
+            }
+            let Some(column) = at(index * step).filter(|at| at / STRIDE < self.columns) else {
+                break;
             };
             match self.foot_row(row, column) {
-                Some(row) => (*foot, missed) = (Some((away as f64, row as f64)), 0),
+                Some(foot) => (lowest, missed) = (lowest.max(Some(foot)), 0),
                 None => missed += 1,
             }
             if missed == 2 {
                 break;
             }
         }
-        (feet, false)
+        lowest
     }
 }
 
@@ -231,26 +193,27 @@ mod tests {
     }
 
     #[test]
-    fn between_two_wheels_the_hull_is_the_line_from_one_to_the_other() {
+    fn the_lowest_foot_is_looked_for_as_far_as_the_body_reaches() {
         let feet = on_wheels();
         assert_eq!(feet.foot_row(2, 30), Some(5), "the body's own lower edge");
-        let middle = feet.hull_row(2, 34, 32);
-        // From row 7 at column 2 to row 11 at column 54: 9.46 at column 34.
-        assert!(
-            middle.is_some_and(|row| (9.4..9.5).contains(&row)),
-            "{middle:?}"
-        );
         assert_eq!(feet.lowest_row(2, 30, 32), Some(11));
         assert_eq!(feet.lowest_row(2, 30, 8), Some(5), "no wheel in reach");
+        assert_eq!(feet.lowest_row(2, 70, 8), None);
         assert_eq!(
-            (feet.hull_row(2, 70, 8), feet.lowest_row(2, 70, 8)),
-            (None, None)
+            feet.lowest_row(2, 2, 64),
+            Some(11),
+            "beyond the image's edge nothing is"
         );
     }
 
     #[test]
-    fn where_the_image_cuts_a_body_its_lowest_wheel_counts() {
-        let feet = on_wheels();
-        assert_eq!(feet.hull_row(2, 2, 64), Some(11.0));
+    fn between_the_columns_looked_at_a_slanting_edge_has_a_foot() {
+        let feet = feet(&["CCCC", "...C", "...C"], 0);
+        assert_eq!(feet.foot_row(0, 1), Some(0));
+        let slant = self::feet(&["....", "..CC"], 0);
+        assert_eq!(
+            (slant.foot_row(1, 1), slant.foot_row(1, 0)),
+            (Some(1), None)
+        );
     }
 }

@@ -361,6 +361,7 @@ mod tests {
         RollingGrid::new(GridConfig {
             size_m: [1.0, 0.6],
             resolution_m: 0.2,
+            entry_mps: 0.0,
             ..GridConfig::default()
         })
     }
@@ -394,6 +395,36 @@ mod tests {
             grid.drivable().cells == [UNKNOWN; 15],
             "6 s are two decay times"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn free_cells_out_of_view_last_until_something_could_have_come_in() -> Result<()> {
+        let mut grid = RollingGrid::new(GridConfig {
+            size_m: [1.1, 1.1],
+            resolution_m: 0.1,
+            entry_mps: 1.0,
+            ..GridConfig::default()
+        })?;
+        let free = |grid: &RollingGrid| {
+            let cells = grid.drivable().cells;
+            cells.iter().filter(|cell| **cell == FREE).count()
+        };
+        let mut evidence = [SEEN_FREE; 121];
+        evidence[60] = SEEN_TAKEN;
+        grid.fuse(0, &evidence)?;
+        ensure!(free(&grid) == 120);
+        // In 0.1 s one cell from the edge, and from what stands in the middle.
+        grid.fuse(SECOND / 10, &[Evidence::Unseen; 121])?;
+        ensure!(free(&grid) == 9 * 9 - 3 * 3, "{}", free(&grid));
+        // What is seen stays.
+        let mut half = [Evidence::Unseen; 121];
+        half[..55].fill(SEEN_FREE);
+        grid.fuse(SECOND / 5, &half)?;
+        ensure!(grid.drivable().cells[..55].iter().all(|cell| *cell == FREE));
+        ensure!(grid.drivable().cells[60] == LETHAL);
+        grid.fuse(SECOND, &[Evidence::Unseen; 121])?;
+        ensure!(free(&grid) == 0 && grid.drivable().cells[60] == LETHAL);
         Ok(())
     }
 
@@ -492,6 +523,7 @@ mod tests {
         ensure!(refused(&|c| c.size_m = [20.0, f64::NAN]).contains("grid.size_m is NaN"));
         ensure!(refused(&|c| c.size_m = [1500.0, 1500.0]).contains("4 million"));
         ensure!(refused(&|c| c.decay_s = 0.0).contains("grid.decay_s"));
+        ensure!(refused(&|c| c.entry_mps = -1.0).contains("grid.entry_mps is -1"));
         let error = grid()?.fuse(0, &[SEEN_FREE; 3]).err();
         ensure!(error == Some(GridError::Cells { cells: 15, got: 3 }));
         Ok(())

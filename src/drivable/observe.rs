@@ -183,9 +183,7 @@ impl Look<'_> {
                     Evidence::Hidden
                 }
             }
-            Surface::Flat(_) if self.bodies.overhang(optical, [row, column]) => {
-                Evidence::Overhung
-            }
+            Surface::Flat(_) if self.bodies.overhang(optical, [row, column]) => Evidence::Overhung,
             Surface::Flat(cost) => Evidence::Ground { cost, weight },
         }
     }
@@ -230,7 +228,9 @@ impl Look<'_> {
         let back_m = (standing.depth_m - standing.margin_m).max(0.0);
         // Seen at a height, a foot seems to stand farther away.
         let front_m = range_m * SOLE_M / self.scene.view.height_m();
-        let discs = ((back_m + front_m) / standing.margin_m).ceil().clamp(1.0, 64.0);
+        let discs = ((back_m + front_m) / standing.margin_m)
+            .ceil()
+            .clamp(1.0, 64.0);
         for disc in 0..=discs as usize {
             let behind = ((back_m + front_m) * disc as f64 / discs - front_m) / range_m;
             let middle = [0, 1].map(|i| point[i] + away[i] * behind);

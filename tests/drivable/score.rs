@@ -12,8 +12,8 @@ use ecmnet_ros::labels::{ClassTable, LabelMask};
 use ecmnet_ros::msg::CameraInfo;
 use ecmnet_ros::transform::TransformBuffer;
 use ecmnet_ros::world::{
-    CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, Class, Footprint, GridExtent, Obstacle, World,
-    WorldConfig, WorldFrame, optical_in_link,
+    CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, Class, Footprint, GridExtent,
+    Obstacle, World, WorldConfig, WorldFrame, optical_in_link,
 };
 
 /// Frames at the start of a drive, and after a nod sets in, that are not scored.
@@ -48,15 +48,10 @@ pub(crate) struct Score {
     pub(crate) decided: u64,
     /// Of those, the ones that are free where the truth is free road and blocked where it is not.
     pub(crate) right: u64,
-    /// Free cells in view within 15 m whose middle lies in an obstacle's footprint, more than a cell
-    /// and a half from its edge: beyond the cells next to those that the edge cuts.
-    pub(crate) wrongly_free: u64,
-    /// The same out of view.
-    pub(crate) unseen_free: u64,
-    /// All of them.
+    /// Free cells within 15 m, in view or not, that lie in an obstacle's footprint with all of their
+    /// area more than a cell from its edge.
     pub(crate) wrong: Vec<WrongCell>,
-    pub(crate) conf: std::collections::BTreeMap<(i8, i8, String), u64>,
-    /// Frames with such a cell in view.
+    /// Frames with such a cell.
     pub(crate) wrongly_free_frames: u64,
     /// At 10 m and 20 m.
     pub(crate) boundary: [BoundaryErrors; 2],
@@ -75,13 +70,9 @@ pub(crate) struct WrongCell {
     /// What stands there.
     pub(crate) class: Class,
     /// How far inside the footprint its middle lies, metres.
-    pub(crate) depth_m: f32,
-    /// Whether all of it is more than a cell inside.
-    pub(crate) is_deep: bool,
+    pub(crate) depth_m: f64,
     /// Row and column of its pixel; None out of view.
     pub(crate) place: Option<[usize; 2]>,
-    /// The true label there.
-    pub(crate) label: Option<u8>,
     /// What the frame says about it.
     pub(crate) evidence: Evidence,
 }
@@ -168,15 +159,6 @@ impl Score {
                 self.decided += u64::from(cell != UNKNOWN);
                 let is_right = cell != UNKNOWN && (cell == FREE) == (value == CELL_FREE);
                 self.right += u64::from(is_right);
-                if !is_right { let [ox, oy, _] = { let r = &frame.base_in_odom.rotation; let z = -(frame.base_in_odom.translation[2] + r[2][0] * x + r[2][1] * y) / r[2][2]; frame.base_in_odom.apply([x, y, z]) };
-                    let at = grid.lattice.cell_at([ox, oy]).unwrap_or(0);
-                    let e = format!("{:?}", chain.observer.evidence()[at]); let e = e.split([' ', '{']).next().unwrap_or("").to_owned();
-                    let e = if e == "Overhung" { let d = frame.obstacles.iter().filter(|o| o.class == Class::Car).map(|o| -depth_m(&o.footprint, [x as f32, y as f32])).fold(f32::INFINITY, f32::min);
-                        let o = frame.obstacles.iter().filter(|o| o.class == Class::Car).min_by(|a, b| depth_m(&b.footprint, [x as f32, y as f32]).total_cmp(&depth_m(&a.footprint, [x as f32, y as f32])));
-                        let side = o.map(|o| match o.footprint { Footprint::Quad(c) => { let k = (0..4).max_by(|i, j| { let f = |i: usize| { let (a, b) = (c[i], c[(i + 1) % 4]); -((b[0]-a[0]) * (y as f32 - a[1]) - (b[1]-a[1]) * (x as f32 - a[0])) / (b[0]-a[0]).hypot(b[1]-a[1]) }; f(*i).total_cmp(&f(*j)) }).unwrap_or(0); let (a, b) = (c[k], c[(k+1)%4]); if (b[0]-a[0]).hypot(b[1]-a[1]) > 3.0 { "side" } else { "end" } } _ => "" }).unwrap_or("");
-                        format!("O {side} {:.1}", ((d / 0.2).ceil() * 0.2).min(3.0)) } else { e };
-                    if e == "O end 3.0" && (row * 7 + column) % 301 == 0 { let optical = frame.base_in_odom.then(&frame.camera_in_base).then(&optical_in_link()).inverse(); let px = chain.camera.pixel_from_ray(optical.apply([ox, oy, 0.0])).and_then(|p| chain.camera.place(p)); if std::env::var("FAR").is_ok() { eprintln!("FAR stamp {} frame: {}, at {x:.2} {y:.2} place: {px:?} value {value} cell {cell} ev {:?}", frame.stamp_ns, frame.index, chain.observer.evidence()[at]); } }
-                    *self.conf.entry((value, cell, e)).or_default() += 1; }
                 let band = BANDS_M
                     .iter()
                     .position(|[a, b]| (*a..*b).contains(&range_m));
@@ -186,10 +168,7 @@ impl Score {
             }
         }
         let wrong = wrongly_free(chain, frame, grid);
-        let seen = wrong.iter().filter(|cell| cell.place.is_some()).count() as u64;
-        self.wrongly_free += seen;
-        self.unseen_free += wrong.len() as u64 - seen;
-        self.wrongly_free_frames += u64::from(seen > 0);
+        self.wrongly_free_frames += u64::from(!wrong.is_empty());
         self.wrong.extend(wrong);
     }
 }
@@ -349,21 +328,6 @@ impl Chain {
         };
         let start = std::time::Instant::now();
         self.grid.follow(&base);
-        if std::env::var("GD2").is_ok() {
-            let l = ecmnet_ros::drivable::lattice::CellLattice { origin_m: [0.0; 2], cell_m: CELL_M, columns: 1, rows: 1 };
-            let path = std::env::var("GD2").unwrap_or_default();
-            for line in std::fs::read_to_string(path)?.lines() {
-                let v: Vec<f64> = line.split_whitespace().filter_map(|v| v.parse().ok()).collect();
-                if v[1] == frame.base_in_odom.translation[0] {
-                    unsafe { std::env::set_var("GDBG", "1"); }
-                    eprintln!("{line}");
-                    let [x, y, _] = frame.base_in_odom.apply([v[2], v[3], 0.0]);
-                    let e = Observer::default().observe(&scene, &ecmnet_ros::drivable::lattice::CellLattice { origin_m: [x - 0.05, y - 0.05], ..l }).to_vec();
-                    eprintln!("  -> {e:?}");
-                    unsafe { std::env::remove_var("GDBG"); }
-                }
-            }
-        }
         let evidence = self.observer.observe(&scene, &self.grid.lattice());
         self.grid.fuse(stamp_ns, evidence)?;
         let update_ms = start.elapsed().as_secs_f64() * 1e3;
@@ -421,8 +385,8 @@ fn published_boundary(frame: &WorldFrame, grid: &DrivableGrid) -> Vec<[f64; 2]> 
         .collect()
 }
 
-/// The free cells within 15 m whose middle lies in an obstacle's footprint, more than a cell from
-/// its edge.
+/// The free cells within 15 m of which all lies in an obstacle's footprint, more than a cell from its
+/// edge.
 fn wrongly_free(chain: &Chain, frame: &WorldFrame, grid: &DrivableGrid) -> Vec<WrongCell> {
     let lattice = grid.lattice;
     let optical = frame
@@ -436,36 +400,30 @@ fn wrongly_free(chain: &Chain, frame: &WorldFrame, grid: &DrivableGrid) -> Vec<W
             continue;
         }
         let [x, y] = lattice.centre_m(at / lattice.columns, at % lattice.columns);
-        let p = in_base(frame, [x, y]);
-        if p[0].hypot(p[1]) > 15.0 {
+        let at_m = in_base(frame, [x, y]);
+        if at_m[0].hypot(at_m[1]) > 15.0 {
             continue;
         }
-        let depth_m = |obstacle: &Obstacle| depth_m(&obstacle.footprint, p.map(|v| v as f32));
-        let deepest = (frame.obstacles.iter())
-            .max_by(|a, b| depth_m(a).total_cmp(&depth_m(b)))
-            .filter(|obstacle| f64::from(depth_m(obstacle)) > CELL_M);
-        let Some(obstacle) = deepest else {
+        let depth_m = |obstacle: &Obstacle, [dx, dy]: [f64; 2]| {
+            let point = in_base(frame, [x + dx * CELL_M, y + dy * CELL_M]);
+            f64::from(depth_m(&obstacle.footprint, point.map(|v| v as f32)))
+        };
+        let obstacle = frame.obstacles.iter().find(|obstacle| {
+            depth_m(obstacle, [0.0; 2]) > CELL_M
+                && [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
+                    .into_iter()
+                    .all(|corner| depth_m(obstacle, corner) > CELL_M)
+        });
+        let Some(obstacle) = obstacle else {
             continue;
         };
-        let place = (chain.camera.pixel_from_ray(odom_in_optical.apply([x, y, 0.0])))
-            .and_then(|pixel| chain.camera.place(pixel));
-        if place.is_some() && let Ok(p) = std::env::var("GD1") {
-            use std::io::Write;
-            if let Ok(mut f) = std::fs::OpenOptions::new().append(true).create(true).open(p) { let _ = writeln!(f, "{} {} {} {} {:?}", frame.stamp_ns, frame.base_in_odom.translation[0], in_base(frame, [x, y])[0], in_base(frame, [x, y])[1], (frame.index, place, obstacle.class)); }
-        }
+        let pixel = (chain.camera).pixel_from_ray(odom_in_optical.apply([x, y, 0.0]));
         wrong.push(WrongCell {
             frame: frame.index,
-            at_m: p,
+            at_m,
             class: obstacle.class,
-            depth_m: depth_m(obstacle),
-            is_deep: [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]].into_iter().all(|[dx, dy]| {
-                let corner = in_base(frame, [x + dx * CELL_M, y + dy * CELL_M]);
-                self::depth_m(&obstacle.footprint, corner.map(|v| v as f32)) > CELL_M as f32
-            }),
-            place,
-            label: place.map(|[row, column]| {
-                frame.labels[row * frame.camera.width as usize + column]
-            }),
+            depth_m: depth_m(obstacle, [0.0; 2]),
+            place: pixel.and_then(|pixel| chain.camera.place(pixel)),
             evidence: chain.observer.evidence()[at],
         });
     }
@@ -486,4 +444,3 @@ fn depth_m(footprint: &Footprint, [x, y]: [f32; 2]) -> f32 {
             .fold(f32::INFINITY, f32::min),
     }
 }
-

@@ -23,7 +23,7 @@ const WIDEST_BEFORE: usize = 10;
 /// Ground that shows over less than this is not told from what hides it, metres.
 const CRACK_M: f64 = 0.15;
 /// What a body's corners are rounded off by, metres.
-const CORNER_M: f64 = 0.1;
+const CORNER_M: f64 = 0.05;
 /// So far beside a pixel a body is looked for that something hides there, metres.
 const BEFORE_BODY_M: [f64; 4] = [0.2, 0.4, 0.7, 1.0];
 /// Steps that a tyre and its arch are wide.

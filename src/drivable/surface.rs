@@ -73,7 +73,7 @@ impl Standing {
         depth_m: 4.5,
         margin_m: 0.0,
         wheels: Some(Wheels {
-            clearance_m: 0.315,
+            clearance_m: 0.305,
             rise: 0.165,
         }),
     };

@@ -88,9 +88,8 @@ test-candle: ## the network on Candle's CUDA device against the CPU; needs a who
 	@scripts/setup_cuda
 	$(CANDLE_CUDA) $(WITH_ROS) cargo test --features candle-cuda --no-fail-fast --lib candles_cuda_device
 
-# The frames that repeat for hundreds of times are left out. The scan reads the pair of values that an odd
-# map ends in and drops the one beyond it, which initcheck cannot know; racecheck warns of one thread that
-# sets an mbarrier up and then uses it.
+# The frames that repeat for hundreds of times are left out. racecheck warns of one thread that sets an
+# mbarrier up and then uses it.
 SANITIZER ?= compute-sanitizer
 sanitize = $(WITH_ROS) cargo test --features cuda --lib --config \
     'target."cfg(all())".runner = "$(SANITIZER) --tool $(1) --error-exitcode 1"' \
@@ -100,7 +99,7 @@ sanitize-cuda: ## every kernel under compute-sanitizer's tools, which must find 
 	@scripts/setup_cuda
 	$(call sanitize,memcheck)
 	$(call sanitize,synccheck)
-	$(call sanitize,initcheck --kernel-name-exclude kns=scan_)
+	$(call sanitize,initcheck)
 	$(call sanitize,racecheck --racecheck-detect-level error)
 
 check-cuda: tools ## with no GPU: kernels for every architecture, clippy, programs that start without CUDA
@@ -126,8 +125,9 @@ agree-cuda: ## the engine's masks beside the CPU's f32: WEIGHTS=, LIST=<lines `i
 	$(WITH_ROS) cargo run --release --features cuda --example cuda_agreement -- \
 	    --weights "$(WEIGHTS)" --list "$(LIST)" --root "$(ROOT)" --drive "$(DRIVE)"
 
-train: ## train the network: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=<folder>]
+train: ## train: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=, START=<weights>, SECOND=<pairs>]
 	@test -n "$(DATA)" && test -n "$(CONFIG)" || { echo "make train needs DATA= and CONFIG="; exit 2; }
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \
 	    --out "$(or $(OUT),runs/$(basename $(notdir $(CONFIG))))" \
+	    $(if $(START),--start "$(START)") $(if $(SECOND),--second "$(SECOND)") \
 	    --commit "$$(git rev-parse --short HEAD || echo unknown)"

@@ -16,8 +16,8 @@
 // One block takes 4x4 pixels and computes x for them and the ring of pixels around them, zero off the map,
 // so x never leaves the chip. 384 threads: a pooled group of 8 channels is summed by four threads (m1) or
 // one; a pixel's norm by 8; then each of 12 warps takes 8 channels of x and of z, each thread 4 channels of
-// u of a pixel, each warp one or two groups of 8 projected rows. Sums are f32. Any sizes from 1x1; elements
-// of the pitch past the area are not written.
+// u of a pixel, each warp one or two groups of 8 projected rows. Sums are f32. Any sizes from 1x1. What lies
+// past the area up to the pitch becomes 0, since the scan reads whole words.
 #include "half8.cuh"
 #include "launch.cuh"
 #include "mma.cuh"
@@ -161,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
         int const from = thread < 2 * WIDE ? p.size1[axis] : p.size2[axis];
         // Pixels off the map take its nearest one.
         int const at = min(max((axis == 0 ? top : left) + thread % WIDE - 1, 0), to - 1);
-        cells[0][0][thread] = {at * from / to, ((at + 1) * from + to - 1) / to};
+        cells[thread / (2 * WIDE)][axis][thread % WIDE] = {at * from / to, ((at + 1) * from + to - 1) / to};
     }
     __syncthreads();
     grid_dependency_wait();
@@ -315,6 +315,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
     }
     __syncthreads();
 
+    // The rows' ends, an element a thread of all blocks.
+    int const blocks = gridDim.x * gridDim.y, spare = p.pitch - area;
+    int const block = blockIdx.y * gridDim.x + blockIdx.x, ends = (2 * WIDTH + ROWS) * spare;
+    for (int i = block * THREADS + thread; i < ends; i += blocks * THREADS) {
+        int const row = i / spare;
+        __half* const to = row < 2 * WIDTH ? p.u + size_t(row) * p.pitch
+                                           : p.projected + size_t(row - 2 * WIDTH) * p.pitch;
+        to[area + i % spare] = __ushort_as_half(0);
+    }
     for (int run = thread; run < ROWS * SIDE; run += THREADS) {
         int const row = run / SIDE, line = run % SIDE;
         bool const by_columns = row / DIRECTION_ROWS % 2;

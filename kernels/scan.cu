@@ -14,13 +14,13 @@
 // The result at a pixel is (y_0 + y_2) + (y_1 + y_3). `pitch` is a multiple of 16; what lies past `length`
 // is not used, and written without meaning. 1 to 65,536 steps, 1 to 64 states, rank 1 to 4, any channels.
 //
-// One block takes one direction and three channels, a chunk of 32 STEPS steps at a time. Four warps share a
-// channel: each takes four states of every sixteen, and each of its lanes STEPS consecutive steps. A lane
-// keeps its steps' factors exp(delta A) and inputs delta u B in registers and composes them; shuffles scan
-// the compositions of the 32 lanes, and the steps run again from the state that the lane starts with, so
-// each factor is computed once. A warp hands its states from chunk to chunk by itself; only delta, delta u
-// and the four warps' sums go through shared memory, where dt, B and C of later chunks arrive meanwhile.
-// More than 16 states are scanned 16 at a time, each pass adding to y.
+// One block takes one direction and three channels, a round of 4 x 32 STEPS steps at a time: a channel has
+// four warps, each with a quarter of the round's steps for all of its states, each lane STEPS consecutive
+// ones. A lane keeps its steps' delta and delta u in registers, and of two states at a time the factors
+// exp(delta A) and inputs delta u B, and composes them; shuffles scan the compositions of the 32 lanes; each
+// warp hands its last states on to the next one; and the steps run again from the states that the lane
+// starts with, beside the first run of the next two states. So each factor is computed once, and y never
+// leaves the lane. B and C of BATCH states arrive in shared memory while the states before are worked on.
 // States, sums and exponentials are f32, and every sum has a fixed order: bit-equal from run to run.
 #include <cuda_fp16.h>
 
@@ -28,14 +28,10 @@
 
 namespace {
 
-constexpr int CHANNELS = 3;                   // of a block
-constexpr int GROUPS = 4;                     // warps of a channel
-constexpr int WARPS = CHANNELS * GROUPS;
-constexpr int THREADS = 32 * WARPS;
-constexpr int CHANNEL_THREADS = 32 * GROUPS;
-constexpr int OF_GROUP = 4;                   // states of a warp at a time
-constexpr int SLAB = GROUPS * OF_GROUP;       // states of a channel at a time
+constexpr int CHANNELS = 3;  // of a block
 constexpr int MAX_RANK = 4;
+constexpr int MAX_STATES = 64;
+constexpr int OF_CHANNEL = MAX_RANK + 2;
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LN_2 = 0.6931471805599453f;
 
@@ -86,22 +82,6 @@ __device__ __forceinline__ void compose_with_earlier(float (&product)[2], float 
         : "n"(DISTANCE));
 }
 
-// Copies 16 bytes from global to shared memory in the background, or zeros.
-__device__ __forceinline__ void copy_async_or_zero(void* shared, const void* global, bool is_zero) {
-    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-    asm volatile(
-        "{\n"
-        ".reg .pred zero;\n"
-        "setp.ne.u32 zero, %2, 0;\n"
-        "cp.async.cg.shared.global [%0], [%1], 16, zero;\n"
-        "}" ::"r"(address),
-        "l"(global), "r"(unsigned(is_zero)));
-}
-
-__device__ __forceinline__ void barrier(int id, int threads) {
-    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 // Where 16-byte piece `i` of a row of shared memory lies, if each lane reads PIECES of its own in turn: so
 // that eight lanes at a time use eight different groups of banks.
 template <int PIECES>
@@ -144,67 +124,93 @@ struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Run {
     }
 };
 
-// STEPS floats of a lane, in a row of shared memory that is placed for them.
-template <int STEPS>
-__device__ __forceinline__ void load_steps(float (&values)[STEPS], const float4* row, int lane_in_order) {
-#pragma unroll
-    for (int i = 0; i < STEPS / 4; i++) {
-        float4 const four = row[place<STEPS / 4>(lane_in_order * (STEPS / 4) + i)];
-        values[4 * i] = four.x;
-        values[4 * i + 1] = four.y;
-        values[4 * i + 2] = four.z;
-        values[4 * i + 3] = four.w;
-    }
-}
-
-// Shared memory of a block, in 16-byte pieces.
-template <typename T, int STEPS>
-struct Shared {
+// How a block is laid out: STEPS of a lane, CHUNKS warps of a channel with consecutive steps, and batches of
+// BATCH states. Its shared memory: [2] batches of [BATCH states][B, C][CHUNKS][ROW] pieces of 16 bytes, then
+// a `Handover`.
+template <typename T_, int STEPS_, int CHUNKS_, int BATCH_>
+struct Shape {
+    using T = T_;
+    static constexpr int STEPS = STEPS_, CHUNKS = CHUNKS_, BATCH = BATCH_;
+    static constexpr int THREADS = CHANNELS * CHUNKS * 32;
     static constexpr int CHUNK = 32 * STEPS;
-    static constexpr int ROW = CHUNK * sizeof(T) / 16;   // of B or C
-    static constexpr int FLOATS = CHUNK / 4;             // of floats, one a step
-    static constexpr int RING = 2 * 2 * SLAB * ROW;      // [2][B, C][SLAB][ROW]
-    static constexpr int DT = 2 * MAX_RANK * ROW;        // [2][MAX_RANK][ROW]
-    static constexpr int DELTA = 2 * 2 * CHANNELS * FLOATS;   // [2][delta, delta u][CHANNELS][FLOATS]
-    static constexpr int SUMS = WARPS * FLOATS;               // [CHANNELS][GROUPS][FLOATS]
-    // Then decay and the states between chunks: [CHANNELS][SLAB] floats each.
+    static constexpr int PER_PIECE = 16 / sizeof(T), PIECES = STEPS / PER_PIECE;
+    static constexpr int ROW = CHUNK / PER_PIECE, SPAN = CHUNKS * ROW;
+    static constexpr int BUFFER = 2 * BATCH * SPAN;
 };
 
-template <typename T, int STEPS, bool IS_BACKWARD>
-__device__ __forceinline__ void scan(const ScanParams& p) {
-    using Layout = Shared<T, STEPS>;
-    constexpr int CHUNK = Layout::CHUNK, ROW = Layout::ROW, FLOATS = Layout::FLOATS;
-    constexpr int PIECES = ROW / 32;                    // of a lane in a row of B or C
-    constexpr int PER_PIECE = 16 / sizeof(T);
-    constexpr int OWN = CHUNK / CHANNEL_THREADS;        // steps whose delta a thread computes
-    extern __shared__ uint4 shared[];
-    uint4* const ring = shared;
-    uint4* const dt_ring = ring + Layout::RING;
-    float4* const deltas = reinterpret_cast<float4*>(dt_ring + Layout::DT);
-    float4* const sums = deltas + Layout::DELTA;
-    float* const decay = reinterpret_cast<float*>(sums + Layout::SUMS);
-    float* const carried = decay + CHANNELS * SLAB;
-    __shared__ float of_channels[CHANNELS][MAX_RANK + 2];  // dt's weights, its bias, D
+// What a block's threads tell each other.
+template <int CHUNKS>
+struct Handover {
+    // Of each two states, whether a warp has left them; a phase a round.
+    unsigned long long is_there[CHANNELS][CHUNKS][MAX_STATES / 2];
+    // The states after a warp's last step; those of the last warp go on to the next round.
+    float left[CHANNELS][CHUNKS][MAX_STATES];
+    float decay[CHANNELS][MAX_STATES];
+    float whole[CHANNELS * CHUNKS][32];  // a lane's delta over all of its steps
+    float of_channels[CHANNELS][OF_CHANNEL];  // dt's weights, its bias, D
+};
 
-    int const n = p.states;
-    int const k = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
-    int const channel = warp / GROUPS, group = warp % GROUPS, of_channel = thread % CHANNEL_THREADS;
+__device__ __forceinline__ unsigned shared_address(const void* pointer) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+
+// Ends the phase of an mbarrier of one arrival; what the thread wrote before is seen after `await`.
+__device__ __forceinline__ void announce(unsigned long long* barrier) {
+    asm volatile("{\n.reg .b64 token;\nmbarrier.arrive.shared.b64 token, [%0];\n}" ::"r"(
+                     shared_address(barrier))
+                 : "memory");
+}
+
+// Waits for the end of the mbarrier's phase of this parity; by all lanes of a warp.
+__device__ __forceinline__ void await(unsigned long long* barrier, unsigned parity) {
+    unsigned done;
+    do {
+        asm volatile(
+            "{\n.reg .pred done;\n"
+            "mbarrier.test_wait.parity.shared.b64 done, [%1], %2;\n"
+            "selp.u32 %0, 1, 0, done;\n}"
+            : "=r"(done)
+            : "r"(shared_address(barrier)), "r"(parity)
+            : "memory");
+    } while (!__all_sync(~0u, done));
+}
+
+template <bool VALUE_>
+struct Flag {
+    static constexpr bool VALUE = VALUE_;
+};
+
+template <class Of, bool IS_BACKWARD>
+__device__ __forceinline__ void scan(const ScanParams& p) {
+    using T = typename Of::T;
+    constexpr int STEPS = Of::STEPS, CHUNKS = Of::CHUNKS, CHUNK = Of::CHUNK;
+    constexpr int PER_PIECE = Of::PER_PIECE, PIECES = Of::PIECES;
+    extern __shared__ uint4 ring[];
+    auto& handover = *reinterpret_cast<Handover<CHUNKS>*>(ring + 2 * Of::BUFFER);
+
+    int const n = p.states, length = p.length;
+    int const k = blockIdx.y, thread = threadIdx.x, lane = thread % 32;
+    // Known as the same in all lanes, so that the shuffles below need no second version.
+    int const warp = __shfl_sync(~0u, thread / 32, 0);
+    int const channel = warp / CHUNKS, of_round = warp % CHUNKS;
     int const lane_in_order = IS_BACKWARD ? 31 - lane : lane;
     int const c = blockIdx.x * CHANNELS + channel;
     bool const is_channel = c < p.channels;
-    int const length = p.length;
-    int const chunks = (length + CHUNK - 1) / CHUNK;
+    int const of_map = is_channel ? c : 0;
+    int const chunks = (length + CHUNK - 1) / CHUNK, rounds = (chunks + CHUNKS - 1) / CHUNKS;
+    int const batches = (n + Of::BATCH - 1) / Of::BATCH;
     int const end = (length + STEPS - 1) / STEPS * STEPS;
 
     // Weights, a thread at most one of each kind: nothing that an earlier kernel writes.
-    auto decay_of = [&](int slab) {
-        int const of = blockIdx.x * CHANNELS + thread / SLAB, state = slab * SLAB + thread % SLAB;
-        bool const is_state = thread < CHANNELS * SLAB && of < p.channels && state < n;
-        return is_state ? p.decay[(k * p.channels + of) * n + state] : 0.f;
-    };
-    float own_decay = decay_of(0), own_weight = 0.f;
-    if (thread < CHANNELS * (MAX_RANK + 2)) {
-        int const of = blockIdx.x * CHANNELS + thread / (MAX_RANK + 2), i = thread % (MAX_RANK + 2);
+    static_assert(CHANNELS * MAX_STATES <= Of::THREADS, "each thread takes a decay");
+    float own_decay = 0.f, own_weight = 0.f;
+    if (thread < CHANNELS * MAX_STATES) {
+        int const of = blockIdx.x * CHANNELS + thread / MAX_STATES, state = thread % MAX_STATES;
+        if (of < p.channels && state < n) own_decay = p.decay[(k * p.channels + of) * n + state];
+        handover.left[thread / MAX_STATES][CHUNKS - 1][state] = 0.f;
+    }
+    if (thread < CHANNELS * OF_CHANNEL) {
+        int const of = blockIdx.x * CHANNELS + thread / OF_CHANNEL, i = thread % OF_CHANNEL;
         int const row = k * p.channels + of;
         if (of < p.channels) {
             if (i < p.rank) own_weight = p.delta_weights[row * p.rank + i];
@@ -212,267 +218,230 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
             if (i == MAX_RANK + 1 && k == 0) own_weight = p.skip[of];
         }
     }
-    const float* const own_weights = of_channels[channel];
+    for (int i = thread; i < CHANNELS * CHUNKS * MAX_STATES / 2; i += Of::THREADS) {
+        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(handover.is_there[0][0] + i))
+                     : "memory");
+    }
     grid_dependency_wait();
     grid_dependency_release();
 
     T const* const projected = static_cast<const T*>(p.projected) + size_t(k) * (p.rank + 2 * n) * p.pitch;
-    int const of_map = is_channel ? c : 0;
     T const* const u_row = static_cast<const T*>(p.u) + (size_t(k % 2) * p.channels + of_map) * p.pitch;
     T* const y_row = static_cast<T*>(p.y) + (size_t(k) * p.channels + of_map) * p.pitch;
 
     // The first place of a chunk in its order; below 0 for the last chunk backwards.
     auto base_of = [&](int chunk) { return IS_BACKWARD ? end - (chunk + 1) * CHUNK : chunk * CHUNK; };
 
-    // Three rows of B, C and dt that the warp copies: with 32 of B and C and 4 of dt, the last four warps'
-    // last rows are dt's. Rows past the states or the rank become 0.
-    constexpr int ROWS = (2 * SLAB + MAX_RANK) / WARPS;
-    static_assert(ROWS == 3 && ROWS * WARPS == 2 * SLAB + MAX_RANK, "each warp takes three rows");
-    int const last_row = (ROWS - 1) * WARPS + warp;
-    bool const is_dt = last_row >= 2 * SLAB;
-    int row_from[ROWS];  // in `projected`; -1 for none
-    auto choose_rows = [&](int slab) {
+    // Starts copying B and C of a round's batch of states, the warp's steps of every third state. What lies
+    // off the map, up to the next piece, and rows past the states become 0.
+    auto fetch = [&](int round, int batch, int buffer) {
+        int const chunk = round * CHUNKS + of_round;
+        if (chunk < chunks) {
+            uint4* const to = ring + buffer * Of::BUFFER + 2 * channel * Of::SPAN + of_round * Of::ROW;
 #pragma unroll
-        for (int j = 0; j < ROWS; j++) {
-            int const row = j * WARPS + warp, state = slab * SLAB + row % SLAB;
-            bool const is_last_dt = j == ROWS - 1 && is_dt;
-            bool const is_row = is_last_dt ? row - 2 * SLAB < p.rank : state < n;
-            int const from = is_last_dt ? row - 2 * SLAB : p.rank + row / SLAB * n + state;
-            row_from[j] = is_row ? from * p.pitch : -1;
-        }
-    };
-    bool const is_ragged = length % PER_PIECE != 0;
-    auto ends_in = [&](int chunk) {
-        int const base = base_of(chunk);
-        return base < length && length < base + CHUNK;
-    };
-    // Starts copying B and C over a chunk, and dt over the chunk after it. What lies off the map becomes 0.
-    auto fetch = [&](int chunk) {
-        uint4* const to = ring + ((chunk & 1) * 2 * SLAB + warp) * ROW;
-        uint4* const dt_to = dt_ring + (((chunk + 1) & 1) * MAX_RANK + last_row - 2 * SLAB) * ROW;
-        int const base = base_of(chunk) + lane * PER_PIECE;
-        int const last_base = is_dt ? base_of(chunk + 1) + lane * PER_PIECE : base;
-#pragma unroll
-        for (int j = 0; j < ROWS; j++) {
-            uint4* const row_to = j == ROWS - 1 && is_dt ? dt_to : to + j * WARPS * ROW;
-#pragma unroll
-            for (int i = 0; i < PIECES; i++) {
-                int const order = (j == ROWS - 1 ? last_base : base) + i * 32 * PER_PIECE;
-                bool const is_zero = order < 0 || order >= length || row_from[j] < 0;
-                bool const is_whole = is_zero || order + PER_PIECE <= length;
-                const T* const from = projected + (is_zero ? 0 : row_from[j] + order);
-                if (is_whole) copy_async_or_zero(row_to + place<PIECES>(i * 32 + lane), from, is_zero);
-            }
-        }
-        copy_async_commit();
-        if (is_ragged && (ends_in(chunk) || ends_in(chunk + 1))) {
-            // The map ends within a piece: its elements one by one, and zeros.
+            for (int piece = 0; piece < PIECES; piece++) {
+                int const order = base_of(chunk) + (piece * 32 + lane) * PER_PIECE;
+                bool const is_inside = order >= 0 && order < length;
+                T const* const from = projected + p.rank * p.pitch + (is_inside ? order : 0);
+                uint4* at = to + place<PIECES>(piece * 32 + lane);
 #pragma unroll 1
-            for (int j = 0; j < ROWS; j++) {
-                uint4* const row_to = j == ROWS - 1 && is_dt ? dt_to : to + j * WARPS * ROW;
-                int const row = j == 0 ? row_from[0] : j == 1 ? row_from[1] : row_from[ROWS - 1];
-#pragma unroll 1
-                for (int i = 0; i < PIECES; i++) {
-                    int const order = (j == ROWS - 1 ? last_base : base) + i * 32 * PER_PIECE;
-                    int const left = length - order;
-                    if (order < 0 || left <= 0 || left >= PER_PIECE || row < 0) continue;
-                    T* const elements = reinterpret_cast<T*>(row_to + place<PIECES>(i * 32 + lane));
-                    for (int e = 0; e < PER_PIECE; e++) {
-                        elements[e] = e < left ? projected[row + order + e] : T(0.f);
-                    }
+                for (int i = channel; i < Of::BATCH; i += CHANNELS, at += 2 * CHANNELS * Of::SPAN) {
+                    int const state = batch * Of::BATCH + i;
+                    T const* const b = from + min(state, n - 1) * p.pitch;
+                    copy_async_16(at, b, is_inside && state < n);
+                    copy_async_16(at + Of::SPAN, b + n * p.pitch, is_inside && state < n);
                 }
             }
         }
     };
-
-    // u of the thread's OWN steps of a chunk.
-    auto load_u = [&](int chunk) {
-        int const order = base_of(chunk) + of_channel * OWN;
-        bool const is_inside = order >= 0 && order < length;
-        return *reinterpret_cast<const Run<T, OWN>*>(u_row + (is_inside ? order : 0));
+    // Sets to 0 what the thread's copied pieces of B hold past the map's end, which comes first backwards.
+    auto cut = [&](int chunk, int buffer) {
+#pragma unroll 1
+        for (int piece = 0; piece < PIECES; piece++) {
+            int const left = length - base_of(chunk) - (piece * 32 + lane) * PER_PIECE;
+            if (left <= 0 || left >= PER_PIECE) continue;
+            uint4* const to =
+                ring + buffer * Of::BUFFER + of_round * Of::ROW + place<PIECES>(piece * 32 + lane);
+#pragma unroll 1
+            for (int i = channel; i < Of::BATCH; i += CHANNELS) {
+                T* const elements = reinterpret_cast<T*>(to + 2 * i * Of::SPAN);
+                for (int e = left; e < PER_PIECE; e++) elements[e] = T(0.f);
+            }
+        }
     };
-    // Computes delta and delta u of the thread's OWN steps of a chunk, whose u and dt have come.
-    auto store_deltas = [&](int chunk, const Run<T, OWN>& u) {
-        int const order = base_of(chunk) + of_channel * OWN;
-        float raw[OWN], delta[OWN], input[OWN];
-#pragma unroll
-        for (int i = 0; i < OWN; i++) raw[i] = own_weights[MAX_RANK];
+
+    Run<T, STEPS> u, dt[MAX_RANK];
+    // Asks for u and dt of the lane's steps.
+    auto load_steps = [&](int order) {
+        int const from = order >= 0 && order < length ? order : 0;
+        u = *reinterpret_cast<const Run<T, STEPS>*>(u_row + from);
 #pragma unroll
         for (int r = 0; r < MAX_RANK; r++) {
-            T const* const row = reinterpret_cast<const T*>(
-                dt_ring + ((chunk & 1) * MAX_RANK + r) * ROW + place<PIECES>(of_channel * OWN / PER_PIECE));
-            Run<T, OWN> const dt = *reinterpret_cast<const Run<T, OWN>*>(row + of_channel * OWN % PER_PIECE);
-#pragma unroll
-            for (int i = 0; i < OWN; i++) raw[i] = fmaf(own_weights[r], dt[i], raw[i]);
-        }
-#pragma unroll
-        for (int i = 0; i < OWN; i++) {
-            // Steps off the map change no state: factor 1, input 0.
-            bool const is_step = is_channel && order + i >= 0 && order + i < length;
-            delta[i] = is_step ? softplus(raw[i]) : 0.f;
-            input[i] = is_step ? delta[i] * u[i] : 0.f;
-        }
-        float4* const to = deltas + (chunk & 1) * 2 * CHANNELS * FLOATS + channel * FLOATS +
-                           place<STEPS / 4>(of_channel * OWN / 4);
-        if constexpr (OWN == 4) {
-            to[0] = make_float4(delta[0], delta[1], delta[2], delta[3]);
-            to[CHANNELS * FLOATS] = make_float4(input[0], input[1], input[2], input[3]);
-        } else {
-            float2* const half = reinterpret_cast<float2*>(to) + of_channel % 2;
-            half[0] = make_float2(delta[0], delta[1]);
-            half[2 * CHANNELS * FLOATS] = make_float2(input[0], input[1]);
+            // A row past the rank is the last one again, and not used.
+            int const row = min(r, p.rank - 1);
+            dt[r] = *reinterpret_cast<const Run<T, STEPS>*>(projected + row * p.pitch + from);
         }
     };
-    // Adds up the sums of the channel's warps and D u over the thread's OWN steps, and writes the pixels.
-    auto store_y = [&](int chunk, int slab, const Run<T, OWN>& u) {
-        int const order = base_of(chunk) + of_channel * OWN;
-        float y[OWN];
+    const float* const own_weights = handover.of_channels[channel];
+    float delta[STEPS], input[STEPS], y[STEPS];
+    auto begin_round = [&](int order) {
 #pragma unroll
-        for (int i = 0; i < OWN; i++) y[i] = slab == 0 ? own_weights[MAX_RANK + 1] * u[i] : 0.f;
+        for (int i = 0; i < STEPS; i++) delta[i] = own_weights[MAX_RANK];
 #pragma unroll
-        for (int g = 0; g < GROUPS; g++) {
-            float4 const* const row =
-                sums + (channel * GROUPS + g) * FLOATS + place<STEPS / 4>(of_channel * OWN / 4);
-            if constexpr (OWN == 4) {
-                float4 const four = *row;
-                y[0] += four.x, y[1] += four.y, y[2] += four.z, y[3] += four.w;
-            } else {
-                float2 const two = reinterpret_cast<const float2*>(row)[of_channel % 2];
-                y[0] += two.x, y[1] += two.y;
-            }
+        for (int r = 0; r < MAX_RANK; r++) {
+            if (r >= p.rank) break;
+#pragma unroll
+            for (int i = 0; i < STEPS; i++) delta[i] = fmaf(own_weights[r], dt[r][i], delta[i]);
         }
-        if (is_channel && order >= 0 && order < length) {
-            auto* const to = reinterpret_cast<Run<T, OWN>*>(y_row + order);
-            if (slab > 0) {
-                Run<T, OWN> const before = *to;
-#pragma unroll
-                for (int i = 0; i < OWN; i++) y[i] += before[i];
-            }
-            *to = Run<T, OWN>::narrowed(y);
-        }
-    };
-
-    // The lane's steps of a chunk, from what the channel's threads stored.
-    float delta[STEPS], input[STEPS], whole;
-    auto load_deltas = [&](int chunk) {
-        float4 const* const from = deltas + (chunk & 1) * 2 * CHANNELS * FLOATS + channel * FLOATS;
-        load_steps<STEPS>(delta, from, lane_in_order);
-        load_steps<STEPS>(input, from + CHANNELS * FLOATS, lane_in_order);
         float parts[4] = {};
 #pragma unroll
-        for (int i = 0; i < STEPS; i++) parts[i % 4] += delta[i];
-        whole = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+        for (int i = 0; i < STEPS; i++) {
+            // Steps off the map change no state: factor 1, input 0. Far below 0, softplus is 0.
+            bool const is_step = is_channel && order + i >= 0 && order + i < length;
+            delta[i] = softplus(is_step ? delta[i] : -1e30f);
+            input[i] = delta[i] * (is_step ? u[i] : 0.f);
+            y[i] = own_weights[MAX_RANK + 1] * u[i];
+            parts[i % 4] += delta[i];
+        }
+        // Not in a register: none is left, and it would be added up again for each pair of states.
+        handover.whole[warp][lane] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
     };
 
-    for (int slab = 0; slab * SLAB < n; slab++) {
-        choose_rows(slab);
-        fetch(-1);
-        fetch(0);
-        Run<T, OWN> next_u = load_u(0);
-        if (slab > 0) own_decay = decay_of(slab);
-        if (thread < CHANNELS * SLAB) {
-            decay[thread] = own_decay;
-            carried[thread] = 0.f;
-        }
-        if (thread < CHANNELS * (MAX_RANK + 2)) of_channels[0][thread] = own_weight;
-        copy_async_wait<1>();
-        __syncthreads();
-        store_deltas(0, next_u);
-        barrier(1 + channel, CHANNEL_THREADS);
-        load_deltas(0);
-        for (int chunk = 0; chunk < chunks; chunk++) {
-            copy_async_wait<0>();
-            // B, C and delta of this chunk and dt of the next are there; what they replace was read.
-            __syncthreads();
-            fetch(chunk + 1);
-            Run<T, OWN> const u = next_u;
-            next_u = load_u(chunk + 1);
-            float y[STEPS] = {};
-            uint4 const* rows = ring + ((chunk & 1) * 2 * SLAB + group * OF_GROUP) * ROW;
-            float const* of_decay = decay + channel * SLAB + group * OF_GROUP;
-            float* of_carried = carried + channel * SLAB + group * OF_GROUP;
+    int next_round = 0, next_batch = 0, buffer = 0;
+    auto fetch_next = [&](int to) {
+        if (next_round < rounds) fetch(next_round, next_batch, to);
+        copy_async_commit();
+        if (++next_batch == batches) next_batch = 0, next_round++;
+    };
 #pragma unroll 1
-            for (int pair = 0; pair < OF_GROUP / 2; pair++) {
-                float factor[2][STEPS], term[2][STEPS], state[2], product[2];
-                // The steps from a state of 0; their factors and inputs stay.
+    for (int to = 0; to < 2; to++) fetch_next(to);
+    load_steps(base_of(of_round) + lane_in_order * STEPS);
+    if (thread < CHANNELS * MAX_STATES) handover.decay[thread / MAX_STATES][thread % MAX_STATES] = own_decay;
+    if (thread < CHANNELS * OF_CHANNEL) {
+        handover.of_channels[thread / OF_CHANNEL][thread % OF_CHANNEL] = own_weight;
+    }
+    __syncthreads();
+    bool is_first = true;
+    int const pairs = (n + 1) / 2;
+#pragma unroll 1
+    for (int round = 0; round < rounds; round++) {
+        int const chunk = round * CHUNKS + of_round;
+        int const order = base_of(chunk) + lane_in_order * STEPS;
+        bool const has_steps = chunk < chunks;
+        // Of the pair of states at hand: what its steps do, C, and the states that the lane starts with.
+        float factor[2][STEPS], term[2][STEPS], state[2];
+        Run<T, STEPS> of[2];
+        uint4 const* rows = ring;
+        auto place_of = [&](int piece) { return place<PIECES>(lane_in_order * PIECES + piece); };
+        // The steps again, from the lane's first states, of the pair at hand, and beside them those of the
+        // next one, from states of 0: one waits for dependent sums, the other for exponentials.
+        auto walk = [&](auto this_one, auto next_one, int pair) {
+            constexpr bool has_this = decltype(this_one)::VALUE, has_next = decltype(next_one)::VALUE;
+            float next[2], product[2];
+            float2 a;
+            Run<T, STEPS> b[2];
+            if constexpr (has_next) {
+                a = *reinterpret_cast<const float2*>(&handover.decay[channel][2 * pair]);
 #pragma unroll
-                for (int s = 0; s < 2; s++) {
-                    Run<T, STEPS> b;
-#pragma unroll
-                    for (int i = 0; i < PIECES; i++) {
-                        b.set_piece(i, rows[s * ROW + place<PIECES>(lane_in_order * PIECES + i)]);
-                    }
-                    float const a = of_decay[s];
-                    product[s] = exp2_fast(whole * a);
-#pragma unroll
-                    for (int step = 0; step < STEPS; step++) {
-                        int const i = IS_BACKWARD ? STEPS - 1 - step : step;
-                        factor[s][i] = exp2_fast(delta[i] * a);
-                        term[s][i] = input[i] * b[i];
-                        state[s] = step ? fmaf(factor[s][i], state[s], term[s][i]) : term[s][i];
-                    }
+                for (int i = 0; i < 2 * PIECES; i++) {
+                    int const at = 2 * (i / PIECES) * Of::SPAN + place_of(i % PIECES);
+                    b[i / PIECES].set_piece(i % PIECES, rows[at]);
                 }
-                // From the warp's first step to the lane's last, and from the chunk before.
-                compose_with_earlier<1>(product, state);
-                compose_with_earlier<2>(product, state);
-                compose_with_earlier<4>(product, state);
-                compose_with_earlier<8>(product, state);
-                compose_with_earlier<16>(product, state);
+            }
+#pragma unroll
+            for (int step = 0; step < STEPS; step++) {
+                int const i = IS_BACKWARD ? STEPS - 1 - step : step;
 #pragma unroll
                 for (int s = 0; s < 2; s++) {
-                    float const before = of_carried[s];
-                    state[s] = fmaf(product[s], before, state[s]);
-                    float const earlier = __shfl_up_sync(~0u, state[s], 1);
-                    if (lane == 31) of_carried[s] = state[s];
-                    state[s] = lane == 0 ? before : earlier;
-                }
-#pragma unroll
-                for (int s = 0; s < 2; s++) {
-                    Run<T, STEPS> of;
-#pragma unroll
-                    for (int i = 0; i < PIECES; i++) {
-                        of.set_piece(i, rows[(SLAB + s) * ROW + place<PIECES>(lane_in_order * PIECES + i)]);
-                    }
-#pragma unroll
-                    for (int step = 0; step < STEPS; step++) {
-                        int const i = IS_BACKWARD ? STEPS - 1 - step : step;
+                    if constexpr (has_this) {
                         state[s] = fmaf(factor[s][i], state[s], term[s][i]);
-                        y[i] = fmaf(state[s], of[i], y[i]);
+                        y[i] = fmaf(state[s], of[s][i], y[i]);
+                    }
+                    if constexpr (has_next) {
+                        factor[s][i] = exp2_fast(delta[i] * (s ? a.y : a.x));
+                        term[s][i] = input[i] * b[s][i];
+                        next[s] = step ? fmaf(factor[s][i], next[s], term[s][i]) : term[s][i];
                     }
                 }
-                rows += 2 * ROW;
-                of_decay += 2;
-                of_carried += 2;
             }
-            float4* const to = sums + warp * FLOATS;
+            if constexpr (has_next) {
+                float const whole = handover.whole[warp][lane];
+                product[0] = exp2_fast(whole * a.x);
+                product[1] = exp2_fast(whole * a.y);
 #pragma unroll
-            for (int i = 0; i < STEPS / 4; i++) {
-                to[place<STEPS / 4>(lane_in_order * (STEPS / 4) + i)] =
-                    make_float4(y[4 * i], y[4 * i + 1], y[4 * i + 2], y[4 * i + 3]);
+                for (int i = 0; i < 2 * PIECES; i++) {
+                    int const at = (2 * (i / PIECES) + 1) * Of::SPAN + place_of(i % PIECES);
+                    of[i / PIECES].set_piece(i % PIECES, rows[at]);
+                }
+                // From the warp's first step to the lane's last, then from the map's first.
+                compose_with_earlier<1>(product, next);
+                compose_with_earlier<2>(product, next);
+                compose_with_earlier<4>(product, next);
+                compose_with_earlier<8>(product, next);
+                compose_with_earlier<16>(product, next);
+                if (of_round > 0) await(&handover.is_there[channel][of_round - 1][pair], round & 1);
+                int const warp_before = (of_round + CHUNKS - 1) % CHUNKS;
+                float2 const before =
+                    *reinterpret_cast<const float2*>(&handover.left[channel][warp_before][2 * pair]);
+                next[0] = fmaf(product[0], before.x, next[0]);
+                next[1] = fmaf(product[1], before.y, next[1]);
+                if (lane == 31) {
+                    *reinterpret_cast<float2*>(&handover.left[channel][of_round][2 * pair]) =
+                        make_float2(next[0], next[1]);
+                    announce(&handover.is_there[channel][of_round][pair]);
+                }
+                state[0] = __shfl_up_sync(~0u, next[0], 1);
+                state[1] = __shfl_up_sync(~0u, next[1], 1);
+                if (lane == 0) state[0] = before.x, state[1] = before.y;
             }
-            store_deltas(chunk + 1, next_u);
-            barrier(1 + channel, CHANNEL_THREADS);
-            load_deltas(chunk + 1);
-            store_y(chunk, slab, u);
+        };
+        auto begin_batch = [&] {
+            if (is_first) copy_async_wait<1>();
+            else copy_async_wait<0>();
+            if (IS_BACKWARD && length % PER_PIECE != 0 && has_steps) cut(chunk, buffer);
+            __syncthreads();
+            // The other buffer was read by all.
+            if (!is_first) fetch_next(buffer ^ 1);
+            is_first = false;
+            rows = ring + buffer * Of::BUFFER + of_round * Of::ROW;
+            buffer ^= 1;
+        };
+        if (!has_steps) {
+            // Past the map's end, in the last round.
+            for (int batch = 0; batch < batches; batch++) begin_batch();
+            break;
         }
-        // The copies past the end are done before the next states' begin.
-        copy_async_wait<0>();
-        __syncthreads();
+        begin_round(order);
+        begin_batch();
+        walk(Flag<false>(), Flag<true>(), 0);
+#pragma unroll 1
+        for (int pair = 1; pair < pairs; pair++) {
+            rows += 4 * Of::SPAN;
+            if (pair % (Of::BATCH / 2) == 0) begin_batch();
+            walk(Flag<true>(), Flag<true>(), pair);
+        }
+        walk(Flag<true>(), Flag<false>(), pairs);
+        if (is_channel && order >= 0 && order < length) {
+            *reinterpret_cast<Run<T, STEPS>*>(y_row + order) = Run<T, STEPS>::narrowed(y);
+        }
+        load_steps(base_of(chunk + CHUNKS) + lane_in_order * STEPS);
     }
 }
 
 }  // namespace
 
-// Named by type and steps of a lane: 16 for long maps, 8 for short ones and little shared memory.
-// Grid: (channels / 3 rounded up, 4 directions); 384 threads.
-#define SCAN(NAME, T, STEPS)                                                                         \
-    extern "C" __global__ void __launch_bounds__(THREADS, 1) NAME(const __grid_constant__ ScanParams p) { \
+// Grid: (channels / 3 rounded up, 4 directions); a warp for each channel and chunk. The small ones are for
+// short maps and little shared memory.
+#define SCAN(NAME, ...)                                                                              \
+    extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, 1)                     \
+        NAME(const __grid_constant__ ScanParams p) {                                                 \
         if (blockIdx.y < 2) {                                                                        \
-            scan<T, STEPS, false>(p);                                                                \
+            scan<Shape<__VA_ARGS__>, false>(p);                                                      \
         } else {                                                                                     \
-            scan<T, STEPS, true>(p);                                                                 \
+            scan<Shape<__VA_ARGS__>, true>(p);                                                       \
         }                                                                                            \
     }
-SCAN(scan_f16_8, __half, 8)
-SCAN(scan_f16_16, __half, 16)
-SCAN(scan_f32_8, float, 8)
+SCAN(scan_f16, __half, 16, 4, 8)
+SCAN(scan_f16_small, __half, 8, 4, 4)
+SCAN(scan_f32, float, 8, 4, 8)
+SCAN(scan_f32_small, float, 8, 4, 4)

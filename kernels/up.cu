@@ -36,8 +36,9 @@ __device__ __forceinline__ Tap tap_of(int out, int n_in, int n_out) {
     return {low, min(low + 1, n_in - 1), __float2half2_rn(share)};
 }
 
-// low + share * (high - low), in f16: three of these round the resized map by at most 2^-9.
-__device__ __forceinline__ Half8 mixed(const Half8& low, const Half8& high, __half2 share) {
+// low + share * (high - low), in f16: three of these round the resized map by at most 2^-9. By value: a
+// reference to the device's memory would be read member by member.
+__device__ __forceinline__ Half8 mixed(Half8 low, Half8 high, __half2 share) {
     Half8 out;
 #pragma unroll
     for (int i = 0; i < 4; i++) out.v[i] = __hfma2(share, __hsub2(high.v[i], low.v[i]), low.v[i]);

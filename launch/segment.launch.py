@@ -29,6 +29,10 @@ ARGUMENTS = {
     "weights": ("", "Weights file; without it params_file's, else the CamVid weights"),
     "device": ("", "auto, cpu, cuda or cuda:N; without it params_file's, else auto"),
     "params_file": (str(SHARE / "config" / "ecmnet.param.yaml"), "Parameter file"),
+    "autostart": (
+        "",
+        "true or false: whether the node starts by itself, or waits for a lifecycle manager",
+    ),
     "use_sim_time": ("", "true or false: whether time comes from /clock"),
     "respawn": (
         "false",
@@ -82,11 +86,15 @@ def kept(given: dict[str, str]) -> list[RegisterEventHandler | Node]:
 
 def node(given: dict[str, str]) -> Node:
     """The node, with the parameters that the arguments give."""
-    parameters: list = [{"weights": str(SHARE / "models" / "ecmnet_camvid.safetensors")}]
-    parameters.append(given["params_file"])
+    # The default is one for all nodes, as those of params_file are. launch_ros gives parameters to
+    # the node by name, and r2r would let all of params_file win over names it has met before it.
+    weights = SHARE / "models" / "ecmnet_camvid.safetensors"
+    defaults = ["-p", f'weights:="{weights}"']
+    parameters: list = [given["params_file"]]
     parameters += [{name: given[name]} for name in ("weights", "device") if given[name]]
-    if given["use_sim_time"]:
-        parameters.append({"use_sim_time": truth(given["use_sim_time"])})
+    for name in ("autostart", "use_sim_time"):
+        if given[name]:
+            parameters.append({name: truth(given[name])})
     return Node(
         package="ecmnet_ros",
         executable="ecmnet_node",
@@ -94,7 +102,7 @@ def node(given: dict[str, str]) -> Node:
         namespace=given["namespace"],
         parameters=parameters,
         remappings=[("image", given["camera"])],
-        arguments=["--ros-args", "--log-level", given["log_level"]],
+        arguments=["--ros-args", "--log-level", given["log_level"], *defaults],
         output="screen",
         respawn=truth(given["respawn"]),
         respawn_delay=1.0,

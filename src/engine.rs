@@ -222,7 +222,7 @@ impl Engine {
         let size = [layout.height, layout.width];
         let head = self.head.plan(gpu, sizes.stem, fit, size)?;
         let graph = Graph::record(gpu, |stream| {
-            let (input, mask) = (&maps.input, &frame.mask);
+            let (input, mask) = (maps.input(), &frame.mask);
             (self.preprocess).launch(stream, &preprocess, &frame.bytes, input, &mask.device)?;
             self.network
                 .launch(stream, &maps, |_| Ok::<_, CudaError>(()))?;

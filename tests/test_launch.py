@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -36,14 +38,14 @@ LOST_AT = 5
 class Launch:
     """`ros2 launch` of the package as colcon would install it, and the lines that it writes."""
 
-    def __init__(self, prefix: Path, **variables: str) -> None:
+    def __init__(self, prefix: Path, *arguments: str, **variables: str) -> None:
         ros2 = shutil.which("ros2")
         assert ros2, "there is no ros2 on the PATH: source a ROS 2 that has ros2launch"
         paths = f"{prefix}{os.pathsep}{os.environ['AMENT_PREFIX_PATH']}"
         weights = CHECKOUT / "models" / "ecmnet_world.safetensors"
         command = [ros2, "launch", PACKAGE, "segment.launch.py", f"weights:={weights}"]
         self.process = subprocess.Popen(
-            [*command, "device:=cpu", "camera:=/front/image_raw"],
+            [*command, "device:=cpu", "camera:=/front/image_raw", *arguments],
             env=dict(os.environ, AMENT_PREFIX_PATH=paths, PYTHONUNBUFFERED="1", **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -148,6 +150,30 @@ def test_a_node_whose_gpu_is_lost_is_started_again_and_masks_new_images(
         print(f"first mask {came - at:.2f} s after the end")
         assert came - at < MASK_WITHIN_S, launch.written()
         assert stamp > at, "the first mask is of an image from before"
+    assert status == 0, launch.written()
+
+
+def test_a_node_without_autostart_waits_for_a_lifecycle_manager(prefix: Path, camera: Node) -> None:
+    masks: list[Image] = []
+    camera.create_subscription(Image, "/ecmnet/label_mask", masks.append, QoSProfile(depth=10))
+    change = camera.create_client(ChangeState, "/ecmnet/change_state")
+    launch = Launch(prefix, "autostart:=false")
+    try:
+        spin_until(camera, lambda: launch.found("waits for a lifecycle manager"), launch)
+        spin_until(camera, change.service_is_ready, launch)
+        assert not launch.found("outputs: "), launch.written()
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            assert not masks, "a mask of a node that is not active"
+            request = ChangeState.Request(transition=Transition(id=transition))
+            answer = change.call_async(request)
+            spin_until(camera, answer.done, launch)
+            assert answer.result().success, launch.written()
+        spin_until(camera, lambda: masks, launch)
+        # The arguments win over the parameter file: `device: auto` would tell why it took the CPU.
+        assert launch.found(r"device: cpu \([^)]*\), f32"), launch.written()
+    finally:
+        launch.process.send_signal(signal.SIGINT)
+        status = launch.process.wait(DEADLINE_S)
     assert status == 0, launch.written()
 
 

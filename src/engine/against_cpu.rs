@@ -31,6 +31,7 @@ pub(crate) const SIZES: [[usize; 2]; 12] = [
 /// What small cards leave of a larger one.
 pub(crate) const SMALL_CARD: GpuLimits = GpuLimits {
     shared_memory_bytes: Some(99 << 10),
+    cluster_blocks: Some(0),
     no_overlap: false,
 };
 

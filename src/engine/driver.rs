@@ -32,6 +32,8 @@ include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 pub struct GpuLimits {
     /// Most bytes of shared memory that a block takes, below the card's own limit.
     pub shared_memory_bytes: Option<u32>,
+    /// Most blocks of a cluster, below the card's own limit; 0 for no clusters.
+    pub cluster_blocks: Option<u32>,
     /// Whether a kernel starts only when the one before it has ended, on one stream: slower, and the
     /// same bits.
     pub no_overlap: bool,
@@ -53,6 +55,7 @@ struct Device {
     name: String,
     multiprocessors: u32,
     shared_memory_bytes: u32,
+    cluster_blocks: u32,
     has_overlap: bool,
     /// Addresses and bytes of buffers that were given no values, for [`Gpu::poison`].
     #[cfg(test)]
@@ -92,6 +95,11 @@ impl Gpu {
             name: device_name(device)?,
             multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             shared_memory_bytes: limits.shared_memory_bytes.map_or(optin, |l| l.min(optin)),
+            cluster_blocks: if compute_capability[0] < 9 {
+                0
+            } else {
+                limits.cluster_blocks.unwrap_or(u32::MAX)
+            },
             has_overlap: !limits.no_overlap,
             #[cfg(test)]
             unwritten: Mutex::default(),
@@ -172,6 +180,12 @@ impl Gpu {
     /// Returns the most bytes of dynamic shared memory that a block may take.
     pub(crate) fn shared_memory_bytes(&self) -> u32 {
         self.0.shared_memory_bytes
+    }
+
+    /// Returns the most blocks that a cluster may have, 0 on a card without clusters; of what the card allows
+    /// besides, [`Kernel::resident_clusters`] tells.
+    pub(crate) fn cluster_blocks(&self) -> u32 {
+        self.0.cluster_blocks
     }
 
     /// Returns the device's free and total memory in bytes.

@@ -1,4 +1,5 @@
-//! A stage of EDABs on the GPU, in one launch: its blocks meet at a barrier of the grid between the steps.
+//! A stage of EDABs on the GPU, in one launch: its blocks meet at a barrier of the grid between the steps, or
+//! of their cluster where the map is small.
 
 use half::f16;
 
@@ -7,8 +8,10 @@ use super::extent::kernel_size;
 use crate::error::Result;
 use crate::network::layers::{ChannelOrder, Layers};
 use crate::ops::ChannelActivation;
+use cluster::ClusterStage;
 use weights::{dense_bytes, identity, stage_weights, step_bytes, taps_bytes};
 
+mod cluster;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -24,13 +27,21 @@ struct Shape {
 }
 
 /// Instances for maps of 16, 64 and 128 channels, those of small tiles first: they are the faster where each
-/// tile finds a block of its own.
+/// tile finds a multiprocessor of its own.
 fn shapes(channels: usize) -> &'static [Shape] {
     const fn shape(name: &'static str, tile: [usize; 2]) -> Shape {
         Shape { name, tile }
     }
     match channels {
-        128 => const { &[shape("128_small", [4, 8]), shape("128", [8, 8])] },
+        128 => {
+            const {
+                &[
+                    shape("128_small", [4, 8]),
+                    shape("128", [8, 8]),
+                    shape("128_large", [8, 16]),
+                ]
+            }
+        }
         64 => const { &[shape("64", [8, 16])] },
         _ => const { &[shape("16_small", [8, 8]), shape("16", [8, 16])] },
     }
@@ -47,6 +58,8 @@ pub(crate) struct EdabStage {
     channels: usize,
     dilations: Vec<usize>,
     weights: Buffer<u8>,
+    multiprocessors: usize,
+    cluster: Option<ClusterStage>,
     /// As [`shapes`] orders them.
     variants: Vec<Variant>,
 }
@@ -164,6 +177,11 @@ impl EdabStage {
             channels,
             dilations: dilations.to_vec(),
             weights: Buffer::from_slice(gpu, &weights)?,
+            multiprocessors: gpu.multiprocessors() as usize,
+            cluster: match channels {
+                cluster::CHANNELS => ClusterStage::new(gpu, dilations)?,
+                _ => None,
+            },
             variants: (shapes(channels).iter().map(variant)).collect::<Result<_, _>>()?,
         };
         Ok((stage, out_order))
@@ -190,6 +208,11 @@ impl EdabStage {
         }
         input.check_len("an EDAB stage's input", len)?;
         output.check_len("an EDAB stage's output", len)?;
+        if let Some(cluster) = &self.cluster
+            && cluster.takes(size)?
+        {
+            return cluster.launch(stream, &self.weights, input, output, size);
+        }
         let mut dilations = [1; MAX_BLOCKS];
         for (to, dilation) in dilations.iter_mut().zip(&self.dilations) {
             *to = *dilation as i32;
@@ -236,7 +259,7 @@ impl EdabStage {
             let [rows, columns] = variant.tile;
             size[0].div_ceil(rows) * size[1].div_ceil(columns)
         };
-        let fits = |variant: &&Variant| dense_tiles(variant) <= variant.resident as usize;
+        let fits = |variant: &&Variant| dense_tiles(variant) <= self.multiprocessors;
         let last = &self.variants[self.variants.len() - 1];
         let variant = self.variants.iter().find(fits).unwrap_or(last);
         let tiles = dense_tiles(variant).max(tiles_y * tiles_x * h / 8) as u32;

@@ -10,7 +10,7 @@ use super::edab::{EdabScratch, EdabStage};
 use super::ffm::{Ffm, FfmMaps, FfmScratch};
 use super::line::Line;
 use super::msau::{Msau, MsauScratch};
-use super::stem::Stem;
+use super::stem::{INPUT_CHANNELS, Stem};
 use super::up::{Resized, Up};
 use crate::error::Result;
 use crate::network::layers::{ChannelOrder, Layers};
@@ -107,7 +107,7 @@ impl GpuNetwork {
         })
     }
 
-    /// Puts the network on `stream`: from `maps.input` to `maps.features`.
+    /// Puts the network on `stream`: from [`GpuMaps::input`] to [`GpuMaps::features`].
     ///
     /// `observe` gets each map once its kernels are on the stream; those of the skips' branches once
     /// the stream waits for them.
@@ -123,7 +123,8 @@ impl GpuNetwork {
             stem,
             stages,
         } = maps.sizes;
-        self.stem.launch(stream, &maps.input, network, &maps.stem)?;
+        self.stem
+            .launch(stream, maps.input(), network, &maps.stem)?;
         observe(&Observed {
             name: "stem_act",
             map: &maps.stem,
@@ -206,7 +207,7 @@ impl GpuNetwork {
                 map: out,
                 size,
                 skip: (i < 2).then(|| &maps.skips[1 - i].out),
-                out: &maps.decoder[i].up,
+                out: maps.decoder[i].up.as_ref().unwrap_or(maps.features()),
                 out_size: if i < 2 { stages[1 - i] } else { stem },
             };
             stage.up.launch(stream, &resized)?;
@@ -262,10 +263,11 @@ pub(crate) struct MapSizes {
 }
 
 /// Every map of the network for one size of input.
+///
+/// Large ones that are never needed together are one buffer: the input and the first stage's output, the
+/// stem's output and the features.
 pub(crate) struct GpuMaps {
     sizes: MapSizes,
-    /// `[h, w, 4]`, normalised.
-    pub(crate) input: Buffer<f16>,
     stem: Buffer<f16>,
     encoder: [EncoderMaps; 3],
     skips: [SkipMaps; 3],
@@ -282,7 +284,8 @@ struct EncoderMaps {
 
 struct DecoderMaps {
     blocks: Buffer<f16>,
-    up: Buffer<f16>,
+    /// `None` for the last: the features.
+    up: Option<Buffer<f16>>,
 }
 
 struct SkipMaps {
@@ -300,10 +303,13 @@ impl GpuMaps {
     pub(crate) fn new(gpu: &Gpu, sizes: MapSizes) -> Result<Self, CudaError> {
         let map = |channels: usize, [h, w]: [usize; 2]| Buffer::new(gpu, channels * h * w);
         let stages = sizes.stages;
+        let area = |[h, w]: [usize; 2]| h * w;
         let encoder = |i: usize| -> Result<EncoderMaps, CudaError> {
+            let out = WIDTHS[i] * area(stages[i]);
+            let input = INPUT_CHANNELS * area(sizes.network);
             Ok(EncoderMaps {
                 down: map(WIDTHS[i], stages[i])?,
-                out: map(WIDTHS[i], stages[i])?,
+                out: Buffer::new(gpu, if i == 0 { out.max(input) } else { out })?,
             })
         };
         let skip = |i: usize| -> Result<SkipMaps, CudaError> {
@@ -318,10 +324,10 @@ impl GpuMaps {
             })
         };
         let decoder = |i: usize| -> Result<DecoderMaps, CudaError> {
-            let next = if i < 2 { stages[1 - i] } else { sizes.stem };
+            let up = (i < 2).then(|| map(SKIP_WIDTH, stages[1 - i]));
             Ok(DecoderMaps {
                 blocks: map(SKIP_WIDTH, stages[2 - i])?,
-                up: map(SKIP_WIDTH, next)?,
+                up: up.transpose()?,
             })
         };
         let widths = [WIDTHS[0], WIDTHS[1], WIDTHS[2]];
@@ -329,7 +335,6 @@ impl GpuMaps {
             .zip(stages.into_iter().chain(stages))
             .collect();
         Ok(Self {
-            input: map(4, sizes.network)?,
             stem: map(STEM_WIDTH, sizes.stem)?,
             encoder: [encoder(0)?, encoder(1)?, encoder(2)?],
             skips: [skip(0)?, skip(1)?, skip(2)?],
@@ -341,9 +346,14 @@ impl GpuMaps {
         })
     }
 
+    /// Returns the network's input, `[h, w, 4]`, normalised, the fourth channel 0.
+    pub(crate) fn input(&self) -> &Buffer<f16> {
+        &self.encoder[0].out
+    }
+
     /// Returns the last `Up`'s output, `[2, h, w, 8]` of the stem's size: what the classifier reads.
     pub(crate) fn features(&self) -> &Buffer<f16> {
-        &self.decoder[2].up
+        &self.stem
     }
 }
 
@@ -353,8 +363,9 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::engine::against_cpu::{SMALL_CARD, difference, tensor_from_map};
-    use crate::engine::driver::GpuLimits;
+    use crate::engine::against_cpu::{SMALL_CARD, difference};
+    use crate::engine::driver::{GpuLimits, PinnedBuffer};
+    use crate::engine::map::planes_from_blocked;
     use crate::network::ECMNet;
     use crate::network::trace::in_natural_order;
     use crate::seeded::{image_bytes, seeded_weights};
@@ -388,15 +399,18 @@ mod tests {
             parts.try_fold(first, |sum, part: anyhow::Result<_>| Ok((sum + part?)?))
         };
         let stream = gpu.stream();
-        let staged = Buffer::from_slice(&gpu, &input)?;
-        let maps = GpuMaps {
-            input: staged,
-            ..maps
-        };
+        let mut staged = PinnedBuffer::new(&gpu, input.len())?;
+        staged.as_mut_slice().copy_from_slice(&input);
+        maps.input().copy_from(&staged, input.len(), &stream)?;
         let mut seen = 0;
         let mut worst = (0.0, String::new());
         network.launch(&stream, &maps, |observed| {
-            let got = tensor_from_map(observed.map, observed.size)?;
+            // A buffer may be longer than the map in it.
+            let [h, w] = observed.size;
+            let channels = observed.order.len();
+            let map = observed.map.to_vec()?;
+            let planes = planes_from_blocked(&map[..channels * h * w], h * w);
+            let got = Tensor::from_vec(planes, (1, channels, h, w), &Device::Cpu)?;
             let got = in_natural_order(&got, observed.order)?;
             let got: Vec<f32> = got.flatten_all()?.to_vec1()?;
             let want: Vec<f32> = find(observed.name)?.flatten_all()?.to_vec1()?;

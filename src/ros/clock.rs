@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use r2r::builtin_interfaces::msg::Time;
+
 use crate::msg::Stamp;
 
 /// A stamp further from the ROS clock than this was taken by another clock.
@@ -32,6 +34,14 @@ impl RosClock {
     /// Returns the age of a stamp; `None` while there is no time.
     pub(super) fn age(&self, stamp: Stamp) -> Option<Age> {
         Some(Age::between(stamp, self.now()?))
+    }
+}
+
+/// Returns a stamp as r2r has it.
+pub(super) fn time_from_stamp(stamp: Stamp) -> Time {
+    Time {
+        sec: stamp.sec,
+        nanosec: stamp.nanosec,
     }
 }
 
@@ -68,6 +78,14 @@ impl Age {
             Self::Known {
                 ms: ns as f64 / 1e6,
             }
+        }
+    }
+
+    /// Returns how far the stamp is behind the ROS clock, seconds; negative where it is ahead.
+    pub(super) fn seconds(self) -> f64 {
+        match self {
+            Self::Known { ms } => ms * 1e-3,
+            Self::Foreign { seconds } => seconds,
         }
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use r2r::diagnostic_msgs::msg::{DiagnosticStatus, KeyValue};
 
 use super::ledger::{Account, Percentiles, WINDOW};
+use super::lifecycle::State;
+use super::start_block::BUILD;
 
 /// A camera that is silent for longer counts as stopped.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -29,19 +31,22 @@ pub(super) struct Identity {
     pub node: String,
     /// Process and host, which tell two nodes of one name apart.
     pub hardware_id: String,
-    /// Version and commit.
-    pub build: String,
-    /// Where the network runs, and why `auto` took no GPU.
+}
+
+/// The network that is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NetworkIdentity {
+    /// Where it runs, and why `auto` took no GPU.
     pub device: String,
     /// The number type that it computes in.
-    pub dtype: String,
+    pub dtype: &'static str,
     /// SHA-256 of the weights file.
     pub weights_sha256: String,
     /// Licence of the weights.
     pub weights_licence: String,
 }
 
-/// What the graph looks like around the node.
+/// The node's state, and what the graph looks like around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Surroundings {
     /// The image topic and how it is subscribed.
@@ -50,6 +55,12 @@ pub(super) struct Surroundings {
     pub publishers: usize,
     /// Other nodes of this node's name.
     pub namesakes: usize,
+    /// The node's state.
+    pub state: State,
+    /// What the last transition failed for.
+    pub fault: Option<String>,
+    /// The network, where one is loaded.
+    pub network: Option<NetworkIdentity>,
 }
 
 /// Returns the status: `dropped` frames gave way to newer ones, `subscribers` read the outputs.
@@ -67,6 +78,8 @@ pub(super) fn status(
         pair("segmented", account.segmented),
         pair("dropped", dropped),
         pair("unwatched", account.unwatched),
+        pair("rate_limited", account.rate_limited),
+        pair("late", account.late),
         pair("rejected", account.rejected.values().sum::<u64>()),
     ];
     for (reason, count) in &account.rejected {
@@ -83,16 +96,24 @@ pub(super) fn status(
     let size = account
         .image_size
         .map(|[width, height]| format!("{width}x{height}"));
+    let network = |of: fn(&NetworkIdentity) -> &str| {
+        let known = surroundings.network.as_ref();
+        known.map_or_else(none, |network| of(network).to_owned())
+    };
     values.extend([
+        pair("state", surroundings.state.label()),
         pair("image", &surroundings.intake),
         pair("image_size", size.unwrap_or_else(none)),
         pair("image_publishers", surroundings.publishers),
         pair("subscribers", subscribers),
-        pair("device", &identity.device),
-        pair("dtype", &identity.dtype),
-        pair("weights_sha256", &identity.weights_sha256),
-        pair("weights_licence", &identity.weights_licence),
-        pair("build", &identity.build),
+        pair("device", network(|network| &network.device)),
+        pair("dtype", network(|network| network.dtype)),
+        pair("weights_sha256", network(|network| &network.weights_sha256)),
+        pair(
+            "weights_licence",
+            network(|network| &network.weights_licence),
+        ),
+        pair("build", BUILD),
     ]);
     let namesake = if surroundings.namesakes > 0 {
         format!(" ({})", identity.hardware_id)
@@ -118,6 +139,7 @@ fn verdict(
         intake,
         publishers,
         namesakes,
+        ..
     } = surroundings;
     if *namesakes > 0 {
         let others = if *namesakes == 1 {
@@ -127,6 +149,15 @@ fn verdict(
         };
         let message = format!("{others} named {}: rename one", identity.node);
         return (Level::Warn, message);
+    }
+    if let Some(fault) = &surroundings.fault {
+        return (Level::Error, fault.clone());
+    }
+    if surroundings.state != State::Active {
+        return (
+            Level::Ok,
+            format!("{}: no masks", surroundings.state.label()),
+        );
     }
     if subscribers == 0 {
         return (Level::Ok, "idle: nobody subscribes to an output".into());
@@ -155,6 +186,13 @@ fn verdict(
         (_, Some(reason)) => (
             Level::Warn,
             format!("{rejections} images rejected in {seconds} s, the last for {reason}"),
+        ),
+        (masks, None) if account.recent_late > 0 => (
+            Level::Warn,
+            format!(
+                "{} of {masks} masks in {seconds} s were later than deadline_ms",
+                account.recent_late
+            ),
         ),
         (_, None) => (Level::Ok, format!("{:.1} masks a second", account.rate_hz)),
     }
@@ -201,6 +239,8 @@ mod tests {
             intake: "/image".into(),
             publishers: 1,
             namesakes,
+            state: State::Active,
+            ..Default::default()
         };
         verdict(&Identity::default(), &surroundings, account, subscribers)
     }
@@ -246,11 +286,33 @@ mod tests {
     }
 
     #[test]
+    fn a_missed_deadline_warns() {
+        let late = Account {
+            recent_late: 2,
+            ..seen()
+        };
+        let (level, message) = verdict_of(&late, 0, 1);
+        let expected = "2 of 8 masks in 10 s were later than deadline_ms";
+        assert_eq!((level, message.as_str()), (Level::Warn, expected));
+    }
+
+    #[test]
+    fn a_node_that_is_not_active_is_ok_unless_its_last_transition_failed() {
+        let mut surroundings = Surroundings::default();
+        let identity = Identity::default();
+        let (level, message) = verdict(&identity, &surroundings, &seen(), 1);
+        assert_eq!(level, Level::Ok);
+        assert_eq!(message, "unconfigured: no masks");
+        surroundings.fault = Some("no such file".into());
+        let (level, message) = verdict(&identity, &surroundings, &seen(), 1);
+        assert_eq!((level, message.as_str()), (Level::Error, "no such file"));
+    }
+
+    #[test]
     fn namesakes_warn_and_are_told_apart() {
         let identity = |hardware_id: &str| Identity {
             node: "/ecmnet".into(),
             hardware_id: hardware_id.into(),
-            ..Default::default()
         };
         let surroundings = Surroundings {
             namesakes: 1,

@@ -2,7 +2,7 @@
 //! account.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -12,11 +12,13 @@ use super::intake::ImageKind;
 use super::ledger::Latency;
 use super::log::Log;
 use super::outputs::{Messages, Outputs, Wanted, image_message};
+use super::pace::Pace;
 use super::params::Settings;
+use super::per_output::PerOutput;
+use super::rejection::Rejection;
 use super::shared::Shared;
-use crate::cdr::CdrError;
-use crate::decode::{DecodeError, DecodedImage};
-use crate::image::{ImageError, ImageView, check_size};
+use crate::decode::DecodedImage;
+use crate::image::{ImageView, check_size};
 use crate::msg::{CompressedImage, Header, Image, Message};
 use crate::segmenter::Segmenter;
 
@@ -31,10 +33,12 @@ pub(super) struct Frame {
     pub received: Instant,
 }
 
-/// The parameters that the inference thread works by.
-#[derive(Clone, Debug)]
+/// What the inference thread works by.
+#[derive(Clone)]
 pub(super) struct Choices {
-    /// Their values.
+    /// The network.
+    pub segmenter: Arc<Segmenter>,
+    /// The parameters' values.
     pub settings: Settings,
     /// Whether a vehicle may drive on it, by class id.
     pub drivable: Vec<bool>,
@@ -42,36 +46,33 @@ pub(super) struct Choices {
 
 /// The inference thread's own things.
 pub(super) struct Inference {
-    segmenter: Segmenter,
-    choices: watch::Receiver<Choices>,
+    choices: watch::Receiver<Option<Choices>>,
     shared: Arc<Shared>,
     log: Log,
     foreign_clock_told: bool,
+    /// The last jump of the clock that is known here.
+    jump: Option<Instant>,
+    paces: PerOutput<Pace>,
     described: String,
 }
 
-/// Why a frame gives no mask.
-struct Rejection {
-    reason: &'static str,
-    sentence: String,
-    /// Whether no frame after it can give one, either.
-    is_final: bool,
-}
+/// How long after a jump of the clock images from before it may still be on their way.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 
 impl Inference {
     /// Returns the thread's things, before the first frame.
     pub(super) fn new(
-        segmenter: Segmenter,
-        choices: watch::Receiver<Choices>,
+        choices: watch::Receiver<Option<Choices>>,
         shared: Arc<Shared>,
         log: Log,
     ) -> Self {
         Self {
-            segmenter,
             choices,
             shared,
             log,
             foreign_clock_told: false,
+            jump: None,
+            paces: PerOutput::default(),
             described: String::new(),
         }
     }
@@ -88,7 +89,7 @@ impl Inference {
             self.shared.ledger.reject(reason);
             if rejection.is_final {
                 // A lost GPU may never answer those who would free its memory.
-                std::mem::forget(self.segmenter);
+                std::mem::forget(self.choices.borrow().clone());
                 return Err(NodeError::GpuLost { reason: sentence });
             }
             let sentence = format!("image dropped ({reason}): {sentence}");
@@ -98,30 +99,70 @@ impl Inference {
     }
 
     fn segment(&mut self, frame: &Frame) -> Result<(), Rejection> {
-        let choices = self.choices.borrow().clone();
+        let Some(choices) = self.choices.borrow().clone() else {
+            self.shared.frames.count_dropped();
+            return Ok(());
+        };
         let max_pixels = choices.settings.max_pixels as usize;
         let outputs = self.shared.outputs();
-        let wanted = outputs.wanted();
+        self.notice_jump();
         match frame.kind {
             ImageKind::Raw => {
                 let image = Image::from_cdr(&frame.message)?;
                 check_size(image.width as usize, image.height as usize, max_pixels)?;
                 let view = image.view()?;
                 self.check_age(&image.header, &outputs, &choices.settings)?;
+                self.describe(&image.header, &view, &choices.segmenter);
+                let Some(wanted) = self.wanted(frame, &outputs, &choices.settings) else {
+                    return Ok(());
+                };
                 self.publish_masks(frame, &image.header, &view, wanted, &outputs, &choices)
             }
             ImageKind::Compressed => {
                 let image = CompressedImage::from_cdr(&frame.message)?;
                 self.check_age(&image.header, &outputs, &choices.settings)?;
-                if wanted.is_nothing() {
-                    self.shared.ledger.leave();
+                let Some(wanted) = self.wanted(frame, &outputs, &choices.settings) else {
                     return Ok(());
-                }
+                };
                 let pixels = DecodedImage::from_file_bytes(image.data, max_pixels)?;
                 let view = pixels.view()?;
+                self.describe(&image.header, &view, &choices.segmenter);
                 self.publish_masks(frame, &image.header, &view, wanted, &outputs, &choices)
             }
         }
+    }
+
+    /// Begins anew where the clock has jumped back: what was told of the old time is told again.
+    fn notice_jump(&mut self) {
+        let jump = self.shared.last_jump();
+        if jump != self.jump {
+            self.jump = jump;
+            self.foreign_clock_told = false;
+        }
+    }
+
+    /// Returns the outputs to be made of this frame; `None`, and the frame is counted, where nobody
+    /// reads any, or none that is read is due.
+    fn wanted(&mut self, frame: &Frame, outputs: &Outputs, settings: &Settings) -> Option<Wanted> {
+        let read = outputs.read();
+        if read.is_nothing() {
+            self.shared.ledger.leave();
+            return None;
+        }
+        let mut wanted = read;
+        let rates = settings.max_rate_hz.each();
+        let paces = self.paces.each_mut();
+        for ((wanted, pace), rate) in wanted.each_mut().into_iter().zip(paces).zip(rates) {
+            *wanted &= pace.is_due(frame.received, *rate);
+            if *wanted {
+                pace.advance(frame.received, *rate);
+            }
+        }
+        if wanted.is_nothing() {
+            self.shared.ledger.limit();
+            return None;
+        }
+        Some(wanted)
     }
 
     fn check_age(
@@ -130,7 +171,13 @@ impl Inference {
         outputs: &Outputs,
         settings: &Settings,
     ) -> Result<(), Rejection> {
-        match outputs.clock.age(header.stamp) {
+        let age = outputs.clock.age(header.stamp);
+        let has_jumped = self.jump.is_some_and(|jump| jump.elapsed() < STRAGGLERS);
+        if has_jumped && age.is_some_and(|age| age.seconds() < -1.0) {
+            let sentence = "its stamp is from before the clock jumped back";
+            return Err(Rejection::of("before_jump", sentence));
+        }
+        match age {
             Some(Age::Known { ms }) if settings.max_age_ms > 0 => {
                 let max_age_ms = settings.max_age_ms;
                 if ms > max_age_ms as f64 {
@@ -164,67 +211,27 @@ impl Inference {
         outputs: &Outputs,
         choices: &Choices,
     ) -> Result<(), Rejection> {
-        self.describe(header, view);
-        if wanted.is_nothing() {
-            self.shared.ledger.leave();
+        let messages = messages(header, view, wanted, choices)?;
+        let Some(published) = (self.shared).publish(frame.received, || outputs.publish(&messages))
+        else {
+            self.shared.frames.count_dropped();
             return Ok(());
-        }
-        let messages = self.messages(header, view, wanted, choices)?;
-        if self.shared.is_stopping() {
-            return Ok(());
-        }
-        outputs
-            .publish(&messages)
-            .map_err(|error| Rejection::of("publish", error))?;
-        let latency = Latency {
-            stamp_to_publish_ms: outputs.clock.age(header.stamp).and_then(Age::ms),
-            receipt_to_publish_ms: frame.received.elapsed().as_secs_f64() * 1e3,
         };
+        published.map_err(|error| Rejection::of("publish", error))?;
+        let latency = Latency::of(
+            outputs.clock.age(header.stamp).and_then(Age::ms),
+            frame.received.elapsed().as_secs_f64() * 1e3,
+            choices.settings.deadline_ms,
+        );
         let size = [view.width(), view.height()];
         self.shared.ledger.segment(latency, size);
         Ok(())
     }
 
-    fn messages(
-        &self,
-        header: &Header,
-        view: &ImageView<'_>,
-        wanted: Wanted,
-        choices: &Choices,
-    ) -> Result<Messages, Rejection> {
-        let segmentation = self.segmenter.run(view, wanted.confidence)?;
-        let mask = &segmentation.mask;
-        let size = [mask.width, mask.height];
-        let mono = |rows: &[u8]| image_message(header, size, "mono8", rows);
-        let drivable = |id: &u8| {
-            let may = choices.drivable.get(usize::from(*id));
-            if may.copied().unwrap_or(false) {
-                255
-            } else {
-                0
-            }
-        };
-        let overlay = || {
-            let alpha = choices.settings.overlay_alpha as f32;
-            let rows = self.segmenter.overlay(view, mask, alpha);
-            image_message(header, size, "rgb8", &rows)
-        };
-        Ok(Messages {
-            label_mask: wanted.label_mask.then(|| mono(&mask.ids)),
-            confidence: segmentation
-                .confidence
-                .map(|confidence| mono(&confidence.values)),
-            drivable_mask: wanted
-                .drivable_mask
-                .then(|| mono(&mask.ids.iter().map(drivable).collect::<Vec<_>>())),
-            overlay: wanted.overlay.then(overlay),
-        })
-    }
-
     /// Logs what the images are, when the first comes and when it changes.
-    fn describe(&mut self, header: &Header, view: &ImageView<'_>) {
+    fn describe(&mut self, header: &Header, view: &ImageView<'_>, segmenter: &Segmenter) {
         let (width, height) = (view.width(), view.height());
-        let [rows, columns] = self.segmenter.network_size_for(height, width);
+        let [rows, columns] = segmenter.network_size_for(height, width);
         let description = format!(
             "images are {width}x{height} {} in frame '{}'; the network sees {columns}x{rows}",
             view.format(),
@@ -237,39 +244,38 @@ impl Inference {
     }
 }
 
-impl Rejection {
-    fn of(reason: &'static str, error: impl ToString) -> Self {
-        Self {
-            reason,
-            sentence: error.to_string(),
-            is_final: false,
+/// Runs the network, and returns what it gave for the outputs that are wanted.
+fn messages(
+    header: &Header,
+    view: &ImageView<'_>,
+    wanted: Wanted,
+    choices: &Choices,
+) -> Result<Messages, Rejection> {
+    let segmentation = choices.segmenter.run(view, wanted.confidence)?;
+    let mask = &segmentation.mask;
+    let size = [mask.width, mask.height];
+    let mono = |rows: &[u8]| image_message(header, size, "mono8", rows);
+    let drivable = |id: &u8| {
+        let may = choices.drivable.get(usize::from(*id));
+        if may.copied().unwrap_or(false) {
+            255
+        } else {
+            0
         }
-    }
-}
-
-impl From<CdrError> for Rejection {
-    fn from(error: CdrError) -> Self {
-        Self::of("cdr", error)
-    }
-}
-
-impl From<ImageError> for Rejection {
-    fn from(error: ImageError) -> Self {
-        Self::of(error.reason(), error)
-    }
-}
-
-impl From<DecodeError> for Rejection {
-    fn from(error: DecodeError) -> Self {
-        Self::of(error.reason(), error)
-    }
-}
-
-impl From<crate::Error> for Rejection {
-    fn from(error: crate::Error) -> Self {
-        Self {
-            is_final: error.is_device_lost(),
-            ..Self::of("network", error)
-        }
-    }
+    };
+    let overlay = || {
+        let alpha = choices.settings.overlay_alpha as f32;
+        let rows = choices.segmenter.overlay(view, mask, alpha);
+        image_message(header, size, "rgb8", &rows)
+    };
+    Ok(Messages {
+        label_mask: wanted.label_mask.then(|| mono(&mask.ids)),
+        confidence: segmentation
+            .confidence
+            .map(|confidence| mono(&confidence.values)),
+        drivable_mask: wanted
+            .drivable_mask
+            .then(|| mono(&mask.ids.iter().map(drivable).collect::<Vec<_>>())),
+        overlay: wanted.overlay.then(overlay),
+    })
 }

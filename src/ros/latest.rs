@@ -36,7 +36,7 @@ impl<T> LatestCell<T> {
     pub(super) fn put(&self, value: T) {
         let mut slot = self.hold();
         if slot.newest.replace(value).is_some() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.count_dropped();
         }
         drop(slot);
         self.changed.notify_one();
@@ -59,13 +59,25 @@ impl<T> LatestCell<T> {
         }
     }
 
+    /// Drops what it holds, and counts it.
+    pub(super) fn clear(&self) {
+        if self.hold().newest.take().is_some() {
+            self.count_dropped();
+        }
+    }
+
+    /// Counts a value as dropped that was taken before.
+    pub(super) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Ends every present and future [`LatestCell::take`].
     pub(super) fn close(&self) {
         self.hold().closed = true;
         self.changed.notify_all();
     }
 
-    /// Returns how many values newer ones have pushed out.
+    /// Returns how many values newer ones have pushed out, or were dropped by hand.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -20,6 +20,8 @@ struct Entries {
     last_received: Option<Instant>,
     segmented: u64,
     unwatched: u64,
+    rate_limited: u64,
+    late: u64,
     rejected: BTreeMap<&'static str, u64>,
     recent_masks: VecDeque<(Instant, Latency)>,
     recent_rejections: VecDeque<(Instant, &'static str)>,
@@ -34,6 +36,26 @@ pub(super) struct Latency {
     pub stamp_to_publish_ms: Option<f64>,
     /// Since the image reached the node, milliseconds.
     pub receipt_to_publish_ms: f64,
+    /// Whether that was later than the deadline.
+    pub is_late: bool,
+}
+
+impl Latency {
+    /// Returns the age of a mask, held against a deadline in milliseconds, which 0 is none.
+    ///
+    /// An image whose stamp is another clock's has its time from the moment that it came.
+    pub(super) fn of(
+        stamp_to_publish_ms: Option<f64>,
+        receipt_to_publish_ms: f64,
+        deadline_ms: i64,
+    ) -> Self {
+        let age_ms = stamp_to_publish_ms.unwrap_or(receipt_to_publish_ms);
+        Self {
+            stamp_to_publish_ms,
+            receipt_to_publish_ms,
+            is_late: deadline_ms > 0 && age_ms > deadline_ms as f64,
+        }
+    }
 }
 
 impl Ledger {
@@ -48,6 +70,7 @@ impl Ledger {
     pub(super) fn segment(&self, latency: Latency, image_size: [usize; 2]) {
         let mut entries = self.hold();
         entries.segmented += 1;
+        entries.late += u64::from(latency.is_late);
         entries.image_size = Some(image_size);
         entries.recent_masks.push_back((Instant::now(), latency));
         entries.forget();
@@ -56,6 +79,19 @@ impl Ledger {
     /// Counts a frame that was not segmented because nobody subscribes.
     pub(super) fn leave(&self) {
         self.hold().unwatched += 1;
+    }
+
+    /// Counts a frame that was not segmented because every output that is read was published too
+    /// short a time ago.
+    pub(super) fn limit(&self) {
+        self.hold().rate_limited += 1;
+    }
+
+    /// Forgets what rates and latencies are told from; the counts stay.
+    pub(super) fn begin_anew(&self) {
+        let mut entries = self.hold();
+        entries.recent_masks.clear();
+        entries.recent_rejections.clear();
     }
 
     /// Counts a frame that was refused, by its reason.
@@ -80,6 +116,11 @@ impl Ledger {
             since_received: entries.last_received.map(|at| at.elapsed()),
             segmented: entries.segmented,
             unwatched: entries.unwatched,
+            rate_limited: entries.rate_limited,
+            late: entries.late,
+            recent_late: (entries.recent_masks.iter())
+                .filter(|(_, latency)| latency.is_late)
+                .count(),
             rejected: entries.rejected.clone(),
             recent_masks: entries.recent_masks.len(),
             recent_rejections: entries.recent_rejections.iter().map(|(_, r)| *r).collect(),
@@ -123,6 +164,12 @@ pub(super) struct Account {
     pub segmented: u64,
     /// Frames that came while nobody subscribed.
     pub unwatched: u64,
+    /// Frames that came while no output was due.
+    pub rate_limited: u64,
+    /// Masks that were later than the deadline.
+    pub late: u64,
+    /// Those of them within the window.
+    pub recent_late: usize,
     /// Frames refused, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Masks within the window.
@@ -197,22 +244,31 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_is_late_by_its_stamp_and_by_its_receipt_where_another_clock_stamped_it() {
+        let is_late = |stamp_ms, receipt_ms, deadline_ms| {
+            Latency::of(stamp_ms, receipt_ms, deadline_ms).is_late
+        };
+        assert!(is_late(Some(51.0), 10.0, 50));
+        assert!(!is_late(Some(50.0), 60.0, 50));
+        assert!(is_late(None, 51.0, 50));
+        assert!(!is_late(Some(1e6), 1e6, 0));
+    }
+
+    #[test]
     fn every_frame_has_its_place_in_the_account() {
         let ledger = Ledger::default();
-        for _ in 0..4 {
+        for _ in 0..5 {
             ledger.receive();
         }
-        let latency = Latency {
-            stamp_to_publish_ms: None,
-            receipt_to_publish_ms: 3.0,
-        };
-        ledger.segment(latency, [4, 2]);
+        ledger.segment(Latency::of(None, 3.0, 2), [4, 2]);
+        ledger.limit();
         ledger.leave();
         ledger.reject("cdr");
         ledger.reject("cdr");
         let account = ledger.account();
-        let places = account.segmented + account.unwatched + account.rejected["cdr"];
-        assert_eq!((account.received, places), (4, 4));
+        let places = account.segmented + account.unwatched + account.rate_limited;
+        assert_eq!(account.received, places + account.rejected["cdr"]);
+        assert_eq!((account.received, account.late), (5, 1));
         assert_eq!(account.stamp_to_publish_ms, None);
         assert!(account.receipt_to_publish_ms.is_some_and(|p| p.p99 == 3.0));
         assert_eq!(account.recent_rejections, ["cdr", "cdr"]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use r2r::rcl_interfaces::msg::Log as LogMessage;
 use r2r::{Publisher, QosProfile};
 
-use super::clock::RosClock;
+use super::clock::{RosClock, time_from_stamp};
 use super::error::NodeError;
 
 /// Least time between two lines of one throttled subject.
@@ -79,15 +79,19 @@ impl Log {
         self.publish(LogMessage::WARN as u8, text);
     }
 
+    /// Writes an ERROR line.
+    pub(super) fn error(&self, text: &str) {
+        let text = printable(text);
+        r2r::log_error!(&self.name, "{text}");
+        self.publish(LogMessage::ERROR as u8, text);
+    }
+
     /// A line that cannot be published is on the console all the same.
     fn publish(&self, level: u8, msg: String) {
         if let Some(rosout) = &*self.hold_rosout() {
             let stamp = rosout.clock.now().unwrap_or_default();
             let _unsent = rosout.publisher.publish(&LogMessage {
-                stamp: r2r::builtin_interfaces::msg::Time {
-                    sec: stamp.sec,
-                    nanosec: stamp.nanosec,
-                },
+                stamp: time_from_stamp(stamp),
                 level,
                 name: self.name.to_string(),
                 msg,

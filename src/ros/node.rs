@@ -1,6 +1,5 @@
-//! The node from its start to its end: context, parameters, network, threads, signals.
+//! The node from its start to its end: context, parameters, threads, signals.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, thread};
@@ -15,11 +14,10 @@ use super::error::NodeError;
 use super::inference::Inference;
 use super::log::Log;
 use super::param_services::value_from_override;
-use super::params::{ParameterError, Parameters, Settings};
+use super::params::Parameters;
 use super::resolve::Resolver;
 use super::shared::Shared;
-use super::spin::{SpinThread, Wiring, choices};
-use crate::segmenter::{Segmenter, SegmenterOptions};
+use super::spin::{Management, SpinThread, Wiring};
 
 /// The node's name unless a rule changes it.
 const NAME: &str = "ecmnet";
@@ -34,8 +32,8 @@ const STOP_WITHIN: Duration = Duration::from_millis(300);
 /// Runs the node of a process with these arguments until SIGINT or SIGTERM.
 ///
 /// Errs with one sentence if it cannot start: arguments that rcl refuses, parameters without a
-/// usable value, weights or a device that cannot be used. Errs, too, if the GPU is lost or a thread
-/// ends by a fault.
+/// usable value; and where it is to start by itself, weights or a device that cannot be used. Errs,
+/// too, if the GPU is lost or a thread ends by a fault.
 pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
     let context = context::create(arguments)?;
     let mut node = create(&context)?;
@@ -45,24 +43,23 @@ pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
     if rosout {
         log.follow(&mut node)?;
     }
-    let mut parameters = Parameters::from_overrides(overrides(&node))?;
-    let segmenter = Segmenter::new(&segmenter_options(parameters.settings())?)?;
-    parameters.admit_classes(segmenter.classes().clone())?;
-    let identity = identity(&resolver, &segmenter);
-    log.info(&start_block(&resolver, &parameters, &segmenter, &identity));
-
-    let classes = segmenter.classes().clone();
-    let (wiring, outputs) = Wiring::create(node, &classes, &parameters, &log)?;
+    let parameters = Parameters::from_overrides(overrides(&node))?;
+    let identity = identity(&resolver);
+    let (wiring, outputs) = Wiring::create(node, &parameters, &log)?;
     let shared = Arc::new(Shared::new(outputs));
-    let (choices_sender, choices) = watch::channel(choices(&parameters));
-    let inference = Inference::new(segmenter, choices, Arc::clone(&shared), log.clone());
+    let (choices_sender, choices) = watch::channel(None);
+    let inference = Inference::new(choices, Arc::clone(&shared), log.clone());
     let spin = SpinThread {
         context,
         wiring,
         resolver,
         rosout,
-        classes,
+        management: Management::new(parameters.settings().autostart),
         parameters,
+        swap: None,
+        retired: Vec::new(),
+        looked: None,
+        last_time: None,
         choices: choices_sender,
         shared: Arc::clone(&shared),
         log,
@@ -171,86 +168,10 @@ fn overrides(node: &r2r::Node) -> Vec<(String, super::params::Value)> {
         .collect()
 }
 
-fn segmenter_options(settings: &Settings) -> Result<SegmenterOptions, NodeError> {
-    if settings.weights.is_empty() {
-        return Err(NodeError::NoWeights);
-    }
-    let unusable = |name| move |reason| ParameterError::Value { name, reason };
-    Ok(SegmenterOptions {
-        weights: PathBuf::from(&settings.weights),
-        device: settings.device.parse().map_err(unusable("device"))?,
-        threads: usize::try_from(settings.threads).ok().filter(|n| *n > 0),
-        network_size: settings
-            .network_size
-            .parse()
-            .map_err(unusable("network_size"))?,
-    })
-}
-
-fn identity(resolver: &Resolver, segmenter: &Segmenter) -> Identity {
+fn identity(resolver: &Resolver) -> Identity {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let device = match segmenter.device_note() {
-        Some(note) => format!("{} ({note})", segmenter.device_name()),
-        None => segmenter.device_name(),
-    };
     Identity {
         node: resolver.node(),
         hardware_id: format!("pid {} on {}", std::process::id(), host.trim()),
-        build: format!("{} ({})", env!("CARGO_PKG_VERSION"), env!("ECMNET_COMMIT")),
-        device,
-        dtype: segmenter.dtype().to_owned(),
-        weights_sha256: segmenter.weights_sha256().to_owned(),
-        weights_licence: segmenter.metadata().licence.clone(),
     }
-}
-
-fn start_block(
-    resolver: &Resolver,
-    parameters: &Parameters,
-    segmenter: &Segmenter,
-    identity: &Identity,
-) -> String {
-    let settings = parameters.settings();
-    let [height, width] = segmenter.metadata().train_size;
-    let outputs = [
-        "label_mask",
-        "confidence",
-        "overlay",
-        "drivable_mask",
-        "label_info",
-    ]
-    .map(|name| resolver.topic(&format!("~/{name}")));
-    let classes = segmenter.classes();
-    let drivable: Vec<_> = parameters
-        .drivable()
-        .iter()
-        .zip(&classes.names)
-        .filter_map(|(drivable, name)| drivable.then_some(name.as_str()))
-        .collect();
-    format!(
-        "ecmnet_node {}\n  \
-         node: {}\n  \
-         weights: {} (sha256 {})\n  \
-         licence of the weights: {}\n  \
-         classes: {}; drivable: {}\n  \
-         device: {}, {}\n  \
-         network size: {} (trained at {width}x{height})\n  \
-         images: {} (transport {}, QoS {}, at most {} pixels)\n  \
-         outputs: {} (reliable, keep last 1; label_info transient local)",
-        identity.build,
-        identity.node,
-        settings.weights,
-        identity.weights_sha256,
-        identity.weights_licence,
-        classes.names.join(", "),
-        drivable.join(", "),
-        identity.device,
-        identity.dtype,
-        settings.network_size,
-        resolver.topic("image"),
-        settings.image_transport,
-        settings.image_qos,
-        settings.max_pixels,
-        outputs.join(", "),
-    )
 }

@@ -3,8 +3,9 @@
 use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus};
 use r2r::{Publisher, PublisherUntyped, QosProfile, std_msgs};
 
-use super::clock::RosClock;
+use super::clock::{RosClock, time_from_stamp};
 use super::error::NodeError;
+use super::per_output::PerOutput;
 use crate::labels::ClassTable;
 use crate::msg::{Header, Image, LabelInfo, Message, VisionClass};
 
@@ -14,66 +15,40 @@ const NEWEST: QosProfile = QosProfile::default().keep_last(1);
 /// The publishers of one node, and its clock; clones publish through the same node.
 #[derive(Clone, Debug)]
 pub(super) struct Outputs {
-    label_mask: PublisherUntyped,
-    confidence: PublisherUntyped,
-    overlay: PublisherUntyped,
-    drivable_mask: PublisherUntyped,
+    images: PerOutput<PublisherUntyped>,
+    label_info: PublisherUntyped,
     diagnostics: Publisher<DiagnosticArray>,
     /// The node's clock.
     pub clock: RosClock,
 }
 
-/// Which outputs have a subscriber.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// `~/label_mask`
-    pub label_mask: bool,
-    /// `~/confidence`
-    pub confidence: bool,
-    /// `~/overlay`
-    pub overlay: bool,
-    /// `~/drivable_mask`
-    pub drivable_mask: bool,
-}
+/// Which outputs are to be made.
+pub(super) type Wanted = PerOutput<bool>;
 
 impl Wanted {
-    /// Returns whether no output has a subscriber.
+    /// Returns whether there is none.
     pub(super) fn is_nothing(self) -> bool {
         self == Self::default()
     }
 }
 
-/// What the network gave for one image, ready to be sent; `None` where nobody subscribes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Messages {
-    /// `~/label_mask`
-    pub label_mask: Option<Vec<u8>>,
-    /// `~/confidence`
-    pub confidence: Option<Vec<u8>>,
-    /// `~/overlay`
-    pub overlay: Option<Vec<u8>>,
-    /// `~/drivable_mask`
-    pub drivable_mask: Option<Vec<u8>>,
-}
+/// What the network gave for one image, ready to be sent; `None` where it is not wanted.
+pub(super) type Messages = PerOutput<Option<Vec<u8>>>;
 
 impl Outputs {
-    /// Creates the publishers and latches `~/label_info`.
-    pub(super) fn create(node: &mut r2r::Node, classes: &ClassTable) -> Result<Self, NodeError> {
+    /// Creates the publishers.
+    pub(super) fn create(node: &mut r2r::Node) -> Result<Self, NodeError> {
         let clock = RosClock::of(node);
-        let label_info = publisher(
-            node,
-            "~/label_info",
-            LabelInfo::TYPE,
-            NEWEST.transient_local(),
-        )?;
-        label_info
-            .publish_raw(&label_info_from_classes(classes, &clock).to_cdr())
-            .map_err(NodeError::ros("publish label_info"))?;
-        Ok(Self {
+        let latched = NEWEST.transient_local();
+        let images = PerOutput {
             label_mask: publisher(node, "~/label_mask", Image::TYPE, NEWEST)?,
             confidence: publisher(node, "~/confidence", Image::TYPE, NEWEST)?,
-            overlay: publisher(node, "~/overlay", Image::TYPE, NEWEST)?,
             drivable_mask: publisher(node, "~/drivable_mask", Image::TYPE, NEWEST)?,
+            overlay: publisher(node, "~/overlay", Image::TYPE, NEWEST)?,
+        };
+        Ok(Self {
+            images,
+            label_info: publisher(node, "~/label_info", LabelInfo::TYPE, latched)?,
             diagnostics: node
                 .create_publisher("/diagnostics", NEWEST)
                 .map_err(NodeError::ros("create the publisher of /diagnostics"))?,
@@ -81,37 +56,26 @@ impl Outputs {
         })
     }
 
+    /// Latches `~/label_info`.
+    pub(super) fn publish_classes(&self, classes: &ClassTable) -> Result<(), NodeError> {
+        self.label_info
+            .publish_raw(&label_info_from_classes(classes, &self.clock).to_cdr())
+            .map_err(NodeError::ros("publish label_info"))
+    }
+
     /// Returns which outputs have a subscriber now.
-    pub(super) fn wanted(&self) -> Wanted {
-        Wanted {
-            label_mask: readers(&self.label_mask) > 0,
-            confidence: readers(&self.confidence) > 0,
-            overlay: readers(&self.overlay) > 0,
-            drivable_mask: readers(&self.drivable_mask) > 0,
-        }
+    pub(super) fn read(&self) -> Wanted {
+        self.images.map(|publisher| readers(publisher) > 0)
     }
 
     /// Returns the number of subscribers of all image outputs.
     pub(super) fn subscribers(&self) -> usize {
-        [
-            &self.label_mask,
-            &self.confidence,
-            &self.overlay,
-            &self.drivable_mask,
-        ]
-        .map(readers)
-        .iter()
-        .sum()
+        self.images.each().map(readers).iter().sum()
     }
 
     /// Publishes the messages, the mask first; errs at the first that ROS refuses.
     pub(super) fn publish(&self, messages: &Messages) -> Result<(), NodeError> {
-        for (publisher, message) in [
-            (&self.label_mask, &messages.label_mask),
-            (&self.confidence, &messages.confidence),
-            (&self.drivable_mask, &messages.drivable_mask),
-            (&self.overlay, &messages.overlay),
-        ] {
+        for (publisher, message) in self.images.each().into_iter().zip(messages.each()) {
             if let Some(message) = message {
                 publisher
                     .publish_raw(message)
@@ -126,10 +90,7 @@ impl Outputs {
         let stamp = self.clock.now().unwrap_or_default();
         let array = DiagnosticArray {
             header: std_msgs::msg::Header {
-                stamp: r2r::builtin_interfaces::msg::Time {
-                    sec: stamp.sec,
-                    nanosec: stamp.nanosec,
-                },
+                stamp: time_from_stamp(stamp),
                 frame_id: String::new(),
             },
             status: vec![status],

@@ -1,55 +1,35 @@
 //! The node's parameters: the one place that holds their names, types, defaults, ranges, and
 //! which of them may change while the node runs.
 
+use std::fmt;
+
 mod parameters;
+mod settings;
+mod table;
 mod value;
 
-pub use parameters::{ParameterError, Parameters};
+pub use parameters::{Changed, ParameterError, Parameters};
+pub use settings::Settings;
+pub use table::PARAMETERS;
 pub use value::{Range, Value};
 
-use crate::segmenter::{DeviceChoice, NetworkSize};
-
-/// What the node is set to; [`Settings::default`] holds every parameter's default.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Path of the weights.
-    pub weights: String,
-    /// Where the network runs, as [`DeviceChoice`] reads it.
-    pub device: String,
-    /// Threads of the network on the CPU; 0 for one a core.
-    pub threads: i64,
-    /// The network's input size, as [`NetworkSize`] reads it.
-    pub network_size: String,
-    /// `auto`, `raw` or `compressed`.
-    pub image_transport: String,
-    /// `auto`, `reliable` or `best_effort`.
-    pub image_qos: String,
-    /// Most pixels that an image may have.
-    pub max_pixels: i64,
-    /// Oldest image that is still segmented, milliseconds; 0 for any.
-    pub max_age_ms: i64,
-    /// Share of the class colours in the overlay, 0 to 1.
-    pub overlay_alpha: f64,
-    /// Classes that a vehicle may drive on; empty for those that the weights name.
-    pub drivable_classes: Vec<String>,
-    /// Whether time comes from `/clock`.
-    pub use_sim_time: bool,
+/// How a parameter changes while the node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// At once.
+    Live,
+    /// Once a network has been loaded with it, which takes the old one's place between two frames.
+    Loads,
+    /// Not at all, for this reason.
+    Never(&'static str),
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            weights: String::new(),
-            device: "auto".into(),
-            threads: 0,
-            network_size: "train".into(),
-            image_transport: "auto".into(),
-            image_qos: "auto".into(),
-            max_pixels: 16_000_000,
-            max_age_ms: 1000,
-            overlay_alpha: 0.5,
-            drivable_classes: Vec::new(),
-            use_sim_time: false,
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Live => f.write_str("live"),
+            Self::Loads => f.write_str("live: loads the network anew"),
+            Self::Never(reason) => write!(f, "read-only: {reason}"),
         }
     }
 }
@@ -61,8 +41,8 @@ pub struct Parameter {
     pub name: &'static str,
     /// The values that it takes, beyond its type.
     pub range: Range,
-    /// Whether it may change while the node runs.
-    pub live: bool,
+    /// How it changes while the node runs.
+    pub change: Change,
     /// What it does, one line.
     pub description: &'static str,
     get: fn(&Settings) -> Value,
@@ -76,104 +56,6 @@ impl Parameter {
     }
 }
 
-/// Every parameter, in the order in which people read them.
-pub const PARAMETERS: [Parameter; 11] = [
-    Parameter {
-        name: "weights",
-        range: Range::Any,
-        live: false,
-        description: "Weights, a .safetensors file of this project's format",
-        get: |settings| Value::Text(settings.weights.clone()),
-        set: |settings, value| value.store_text(&mut settings.weights),
-    },
-    Parameter {
-        name: "device",
-        range: Range::Form("auto, cpu, cuda or cuda:N"),
-        live: false,
-        description: "Where the network runs; auto takes a GPU that works, else the CPU",
-        get: |settings| Value::Text(settings.device.clone()),
-        set: |settings, value| value.store_parsed::<DeviceChoice>(&mut settings.device),
-    },
-    Parameter {
-        name: "threads",
-        range: Range::Integer { from: 0, to: 256 },
-        live: false,
-        description: "Threads of the network on the CPU; 0 for one a core",
-        get: |settings| Value::Integer(settings.threads),
-        set: |settings, value| value.store_integer(&mut settings.threads),
-    },
-    Parameter {
-        name: "network_size",
-        range: Range::Form("train, native or HxW"),
-        live: false,
-        description: "Size that images are resized to: the weights' own, the image's, or a fixed one",
-        get: |settings| Value::Text(settings.network_size.clone()),
-        set: |settings, value| value.store_parsed::<NetworkSize>(&mut settings.network_size),
-    },
-    Parameter {
-        name: "image_transport",
-        range: Range::OneOf(&["auto", "raw", "compressed"]),
-        live: true,
-        description: "Image, CompressedImage, or whichever the live topic has",
-        get: |settings| Value::Text(settings.image_transport.clone()),
-        set: |settings, value| value.store_text(&mut settings.image_transport),
-    },
-    Parameter {
-        name: "image_qos",
-        range: Range::OneOf(&["auto", "reliable", "best_effort"]),
-        live: true,
-        description: "Reliability asked of the camera; auto takes what its publisher offers",
-        get: |settings| Value::Text(settings.image_qos.clone()),
-        set: |settings, value| value.store_text(&mut settings.image_qos),
-    },
-    Parameter {
-        name: "max_pixels",
-        range: Range::Integer {
-            from: 1,
-            to: 268_435_456,
-        },
-        live: true,
-        description: "Most pixels of an image; larger ones are dropped before they are decoded",
-        get: |settings| Value::Integer(settings.max_pixels),
-        set: |settings, value| value.store_integer(&mut settings.max_pixels),
-    },
-    Parameter {
-        name: "max_age_ms",
-        range: Range::Integer {
-            from: 0,
-            to: 60_000,
-        },
-        live: true,
-        description: "Oldest image that is still segmented, by the ROS clock; 0 for any",
-        get: |settings| Value::Integer(settings.max_age_ms),
-        set: |settings, value| value.store_integer(&mut settings.max_age_ms),
-    },
-    Parameter {
-        name: "overlay_alpha",
-        range: Range::Real { from: 0.0, to: 1.0 },
-        live: true,
-        description: "Share of the class colours in the overlay",
-        get: |settings| Value::Real(settings.overlay_alpha),
-        set: |settings, value| value.store_real(&mut settings.overlay_alpha),
-    },
-    Parameter {
-        name: "drivable_classes",
-        range: Range::Form("names of the weights' classes"),
-        live: true,
-        description: "Classes that the vehicle may drive on; empty for those that the weights name",
-        get: |settings| Value::Texts(settings.drivable_classes.clone()),
-        set: |settings, value| value.store_texts(&mut settings.drivable_classes),
-    },
-    Parameter {
-        name: "use_sim_time",
-        range: Range::Any,
-        live: true,
-        description: "Whether time comes from /clock",
-        get: |settings| Value::Truth(settings.use_sim_time),
-        set: |settings, value| value.store_truth(&mut settings.use_sim_time),
-    },
-];
-
 /// Returns the parameters as a Markdown table, for the README.
 pub fn markdown_table() -> String {
     let defaults = Settings::default();
@@ -183,12 +65,12 @@ pub fn markdown_table() -> String {
     );
     for parameter in &PARAMETERS {
         let default = parameter.value(&defaults);
-        let live = if parameter.live { "live" } else { "read-only" };
         table += &format!(
-            "| `{}` | {} | `{default}` | {} | {live} | {} |\n",
+            "| `{}` | {} | `{default}` | {} | {} | {} |\n",
             parameter.name,
             default.type_name(),
             parameter.range,
+            parameter.change,
             parameter.description,
         );
     }

@@ -22,6 +22,11 @@ impl Resolver {
         }
     }
 
+    /// Returns the node's name without its namespace.
+    pub(super) fn name(&self) -> &str {
+        &self.node
+    }
+
     /// Returns the node's fully qualified name.
     pub(super) fn node(&self) -> String {
         self.below_namespace(&self.node)

@@ -1,26 +1,33 @@
-//! The one thread that talks to r2r: it spins the node, empties the image subscription into the
-//! newest-frame cell, answers parameter requests and follows the graph.
+//! The one thread that talks to r2r: it spins the node, follows the lifecycle, empties the image
+//! subscription into the newest-frame cell, answers parameter requests and follows the graph.
 
-use std::sync::Arc;
+mod graph;
+mod network;
+mod transitions;
+
+use std::mem;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::watch;
 
-use super::diagnostics::Surroundings;
+use super::bond::BondLink;
 use super::error::NodeError;
 use super::inference::{Choices, Frame};
-use super::intake::{self, Intake};
+use super::intake::Intake;
+use super::lifecycle::LifecycleServices;
+use super::loading::Loading;
 use super::log::Log;
 use super::outputs::Outputs;
 use super::param_services::ParameterServices;
 use super::params::Parameters;
 use super::resolve::Resolver;
 use super::shared::Shared;
-use crate::labels::ClassTable;
+use crate::msg::Stamp;
+use crate::segmenter::Segmenter;
 
-/// The camera's topic before remapping.
-const IMAGE: &str = "image";
+pub(super) use transitions::Management;
 
 /// How long a turn waits for ROS; also how late a stop is noticed.
 const TURN: Duration = Duration::from_millis(20);
@@ -28,15 +35,16 @@ const TURN: Duration = Duration::from_millis(20);
 /// How often the graph is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How long after the start a camera that is not seen yet may take before its type is guessed.
-const GUESS_AFTER: Duration = Duration::from_secs(1);
-
 /// A ROS node and what the spin thread holds of it.
 pub(super) struct Wiring {
     node: r2r::Node,
     clock: super::clock::RosClock,
     services: ParameterServices,
+    lifecycle: LifecycleServices,
+    bond: Option<BondLink>,
     images: Option<Images>,
+    /// Every subscription to images so far.
+    subscribed: Vec<Intake>,
 }
 
 struct Images {
@@ -48,18 +56,22 @@ impl Wiring {
     /// Creates everything below `node` but the image subscription, which the graph decides.
     pub(super) fn create(
         mut node: r2r::Node,
-        classes: &ClassTable,
         parameters: &Parameters,
         log: &Log,
     ) -> Result<(Self, Outputs), NodeError> {
-        let outputs = Outputs::create(&mut node, classes)?;
+        let outputs = Outputs::create(&mut node)?;
         let stamp = outputs.clock.now().unwrap_or_default();
-        let services = ParameterServices::create(&mut node, log.clone(), parameters, stamp)?;
+        let has_bond = parameters.settings().bond_times().is_some();
         let mut wiring = Self {
-            node,
             clock: outputs.clock.clone(),
-            services,
+            services: ParameterServices::create(&mut node, log.clone(), parameters, stamp)?,
+            lifecycle: LifecycleServices::create(&mut node, log.clone())?,
+            bond: has_bond
+                .then(|| BondLink::create(&mut node, log.clone()))
+                .transpose()?,
             images: None,
+            subscribed: Vec::new(),
+            node,
         };
         wiring.follow_time(parameters)?;
         Ok((wiring, outputs))
@@ -85,31 +97,68 @@ pub(super) struct SpinThread {
     pub(super) resolver: Resolver,
     /// Whether the log goes to `/rosout`, too.
     pub(super) rosout: bool,
-    pub(super) classes: ClassTable,
+    pub(super) management: Management,
     pub(super) parameters: Parameters,
-    pub(super) choices: watch::Sender<Choices>,
+    /// The network that is to take the place of the one in use.
+    pub(super) swap: Option<Loading>,
+    /// Networks whose place others took, while the inference thread may have a frame in them.
+    pub(super) retired: Vec<Weak<Segmenter>>,
+    /// When the graph was looked at last; `None` where that is to be done at once.
+    pub(super) looked: Option<Instant>,
+    /// The simulated time of the last turn.
+    pub(super) last_time: Option<Stamp>,
+    pub(super) choices: watch::Sender<Option<Choices>>,
     pub(super) shared: Arc<Shared>,
     pub(super) log: Log,
 }
 
 impl SpinThread {
-    /// Spins until told to stop; errs if ROS refuses what the node cannot do without.
+    /// Spins until told to stop; errs if ROS refuses what the node cannot do without, or if the node
+    /// is to start by itself and cannot.
     pub(super) fn run(mut self) -> Result<(), NodeError> {
-        let started = Instant::now();
-        let mut looked = None;
-        while !self.shared.is_stopping() {
+        if !self.parameters.settings().autostart {
+            self.log.info(
+                "the node is unconfigured and waits for a lifecycle manager (autostart is false)",
+            );
+        }
+        let end = loop {
+            if self.shared.is_stopping() {
+                break Ok(());
+            }
             self.wiring.node.spin_once(TURN);
+            self.watch_time();
             self.receive_images();
-            self.serve_parameters()?;
-            if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK_EVERY) {
-                looked = Some(Instant::now());
+            if let Err(error) = self.manage().and_then(|()| self.serve_parameters()) {
+                break Err(error);
+            }
+            self.keep_bond();
+            if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+                self.looked = Some(Instant::now());
                 // What ROS refuses now it may grant at the next look.
-                if let Err(error) = self.follow_graph(started.elapsed() >= GUESS_AFTER) {
+                if let Err(error) = self.follow_graph() {
                     self.log.warn_throttled("graph", &error.to_string());
                 }
             }
+        };
+        self.break_bond();
+        end
+    }
+
+    /// Notices a simulated clock that jumps back, as it does when a bag starts again.
+    fn watch_time(&mut self) {
+        let now = self.wiring.clock.now();
+        let is_simulated = self.parameters.settings().use_sim_time;
+        let before = mem::replace(&mut self.last_time, now.filter(|_| is_simulated));
+        if let (Some(before), Some(now)) = (before, self.last_time)
+            && now.as_ns() < before.as_ns()
+        {
+            self.shared.jump();
+            let seconds = (before.as_ns() - now.as_ns()) as f64 * 1e-9;
+            let sentence = format!(
+                "the clock jumped back by {seconds:.3} s: images from before it are dropped"
+            );
+            self.log.warn_throttled("time", &sentence);
         }
-        Ok(())
     }
 
     /// Moves what r2r has queued into the cell. r2r's queue holds ten messages and drops the
@@ -128,109 +177,33 @@ impl SpinThread {
         }
     }
 
-    fn serve_parameters(&mut self) -> Result<(), NodeError> {
-        let stamp = self.wiring.clock.now().unwrap_or_default();
-        if self.wiring.services.serve(&mut self.parameters, stamp) {
-            self.choices.send_replace(choices(&self.parameters));
-            self.wiring.follow_time(&self.parameters)?;
-        }
-        Ok(())
-    }
-
-    /// Subscribes as the live publishers offer, and notes who else is there.
-    fn follow_graph(&mut self, may_guess: bool) -> Result<(), NodeError> {
-        let query = NodeError::ros("list the publishers of a topic");
-        let node = &self.wiring.node;
-        let settings = self.parameters.settings();
-        let topic = self.resolver.topic(IMAGE);
-        let mut publishers = Vec::new();
-        for topic in intake::candidate_topics(&topic, settings) {
-            publishers.extend(intake::publishers_on(node, &topic).map_err(&query)?);
-        }
-        let current = self.wiring.images.as_ref().map(|images| &images.intake);
-        let chosen = intake::choose(&topic, current, &publishers, settings);
-        let namesakes = self.namesakes()?;
-        let surroundings = Surroundings {
-            intake: chosen.to_string(),
-            publishers: publishers.len(),
-            namesakes,
-        };
-        let had = self
-            .shared
-            .surroundings
-            .send_replace(surroundings)
-            .namesakes;
-        if namesakes > had {
-            self.log.warn(&format!(
-                "{namesakes} other node(s) are named {}, too: their parameters and outputs mix \
-                 with this one's; start one under another name (-r __node:=NAME)",
-                self.resolver.node(),
-            ));
-        }
-        if current != Some(&chosen) && (chosen.followed || may_guess) {
-            self.subscribe(chosen)?;
-        }
-        Ok(())
-    }
-
-    /// Replaces the image subscription.
-    ///
-    /// r2r frees a dropped subscription only at its next message, and DDS refuses a second type
-    /// on a topic within one participant: so a change of type takes a new ROS node.
-    fn subscribe(&mut self, intake: Intake) -> Result<(), NodeError> {
-        let blocks = |images: Images| {
-            images.intake.topic == intake.topic && images.intake.kind != intake.kind
-        };
-        if self.wiring.images.take().is_some_and(blocks) {
-            self.renew_node()?;
-        }
-        // rcl resolves the name that it is given: one resolved already might be remapped again.
-        let is_image = intake.topic == self.resolver.topic(IMAGE);
-        let name = if is_image { IMAGE } else { &intake.topic };
-        let messages = self
-            .wiring
-            .node
-            .subscribe_raw(name, intake.kind.type_name(), intake.qos())
-            .map_err(NodeError::ros("subscribe to images"))?;
-        self.log.info(&format!("subscribed to {intake}"));
-        self.wiring.images = Some(Images {
-            intake,
-            messages: Box::new(messages),
+    /// Tells the inference thread the parameters in force; the network stays.
+    fn renew_choices(&self) {
+        self.choices.send_modify(|choices| {
+            if let Some(choices) = choices {
+                *choices = self.choices_of(Arc::clone(&choices.segmenter));
+            }
         });
-        Ok(())
     }
 
-    fn renew_node(&mut self) -> Result<(), NodeError> {
-        let mut node = super::node::create(&self.context)?;
-        if self.rosout {
-            self.log.follow(&mut node)?;
+    /// Returns what the inference thread is to work by with this network.
+    fn choices_of(&self, segmenter: Arc<Segmenter>) -> Choices {
+        Choices {
+            segmenter,
+            settings: self.parameters.settings().clone(),
+            drivable: self.parameters.drivable(),
         }
-        let (wiring, outputs) = Wiring::create(node, &self.classes, &self.parameters, &self.log)?;
-        self.shared.replace_outputs(outputs);
-        self.wiring = wiring;
-        Ok(())
     }
 
-    /// Returns the number of other nodes of this node's name: each publishes parameter events.
-    fn namesakes(&self) -> Result<usize, NodeError> {
-        let topic = self.resolver.topic("/parameter_events");
-        let publishers = self
-            .wiring
-            .node
-            .get_publishers_info_by_topic(&topic, false)
-            .map_err(NodeError::ros("list the publishers of a topic"))?;
-        let alike = publishers.iter().filter(|publisher| {
-            let namespace = publisher.node_namespace.trim_end_matches('/');
-            format!("{namespace}/{}", publisher.node_name) == self.resolver.node()
-        });
-        Ok(alike.count().saturating_sub(1))
+    fn keep_bond(&mut self) {
+        if let Some(link) = &mut self.wiring.bond {
+            link.exchange(self.management.bond.as_mut());
+        }
     }
-}
 
-/// Returns what the inference thread works by.
-pub(super) fn choices(parameters: &Parameters) -> Choices {
-    Choices {
-        settings: parameters.settings().clone(),
-        drivable: parameters.drivable(),
+    fn break_bond(&mut self) {
+        if let (Some(link), Some(bond)) = (&self.wiring.bond, &mut self.management.bond) {
+            link.part(bond);
+        }
     }
 }

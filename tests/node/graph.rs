@@ -87,8 +87,19 @@ impl Graph {
 
     /// Starts an rclpy peer.
     pub(crate) fn peer(&self, name: &str) -> Result<Peer> {
+        self.peer_of("graph_peer.py", name)
+    }
+
+    /// Starts a peer that manages the node `/ecmnet` as Nav2's lifecycle manager does.
+    pub(crate) fn manager(&self) -> Result<Peer> {
+        let mut manager = self.peer_of("lifecycle_manager.py", "lifecycle_manager")?;
+        manager.ask("manage", json!({"node": "/ecmnet"}))?;
+        Ok(manager)
+    }
+
+    fn peer_of(&self, program: &str, name: &str) -> Result<Peer> {
         let mut command = self.command(&repository().join("scripts/ros_python"));
-        command.arg(repository().join("tests/peers/graph_peer.py"));
+        command.arg(repository().join("tests/peers").join(program));
         Peer::start(command.arg(name))
     }
 }

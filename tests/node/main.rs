@@ -1,13 +1,16 @@
 //! The node on a live ROS graph with a foreign peer (rclpy over Fast DDS).
 
 mod bad_frames;
+mod budget;
 mod diagnostics;
 #[cfg(feature = "inject-faults")]
 mod faults;
 mod graph;
 mod images;
 mod layouts;
+mod lifecycle;
 mod lifetime;
+mod managed;
 mod names;
 mod outputs;
 mod parameters;
@@ -16,4 +19,5 @@ mod pictures;
 mod seeded;
 mod slow_network;
 mod start;
+mod swap;
 mod weights;

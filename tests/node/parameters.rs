@@ -27,7 +27,8 @@ fn call(peer: &mut Peer, name: &str, type_name: &str, request: Value) -> Result<
     peer.ask("call", arguments)
 }
 
-fn set(peer: &mut Peer, parameters: Value) -> Result<Vec<Value>> {
+/// Sets parameters, each on its own, and returns the results.
+pub(crate) fn set(peer: &mut Peer, parameters: Value) -> Result<Vec<Value>> {
     let request = json!({ "parameters": parameters });
     let mut response = call(peer, "set_parameters", "SetParameters", request)?;
     Ok(response["results"]
@@ -36,7 +37,8 @@ fn set(peer: &mut Peer, parameters: Value) -> Result<Vec<Value>> {
         .unwrap_or_default())
 }
 
-fn get(peer: &mut Peer, name: &str) -> Result<Value> {
+/// Returns the value of a parameter.
+pub(crate) fn get(peer: &mut Peer, name: &str) -> Result<Value> {
     let request = json!({"names": [name]});
     let mut response = call(peer, "get_parameters", "GetParameters", request)?;
     Ok(response["values"][0].take())
@@ -46,8 +48,13 @@ fn alpha(value: f64) -> Value {
     json!({"name": "overlay_alpha", "value": {"type": DOUBLE, "double_value": value}})
 }
 
-fn threads(value: i64) -> Value {
-    json!({"name": "threads", "value": {"type": INTEGER, "integer_value": value}})
+/// Returns a parameter that holds text.
+pub(crate) fn text(name: &str, value: &str) -> Value {
+    json!({"name": name, "value": {"type": STRING, "string_value": value}})
+}
+
+fn autostart() -> Value {
+    json!({"name": "autostart", "value": {"type": BOOL, "bool_value": false}})
 }
 
 #[test]
@@ -69,7 +76,7 @@ fn parameters_are_listed_described_and_read() -> Result<()> {
     let mut peer = graph.peer("tool")?;
     let listed = call(&mut peer, "list_parameters", "ListParameters", json!({}))?;
     let names = listed["result"]["names"].as_array().map_or(0, Vec::len);
-    assert_eq!(names, 11, "{listed}");
+    assert_eq!(names, 19, "{listed}");
     assert_eq!(get(&mut peer, "max_age_ms")?["integer_value"], 700);
     assert_eq!(get(&mut peer, "nothing")?["type"], NOT_SET);
     let request = json!({"names": ["device", "use_sim_time", "nothing"]});
@@ -80,17 +87,17 @@ fn parameters_are_listed_described_and_read() -> Result<()> {
         request,
     )?;
     assert_eq!(types["types"], base64(&[STRING, BOOL, NOT_SET]));
-    let request = json!({"names": ["max_age_ms", "weights", "overlay_alpha", "image_qos"]});
+    let request = json!({"names": ["max_age_ms", "autostart", "overlay_alpha", "image_qos"]});
     let described = call(
         &mut peer,
         "describe_parameters",
         "DescribeParameters",
         request,
     )?;
-    let [age, weights, alpha, qos] = [0, 1, 2, 3].map(|i| described["descriptors"][i].clone());
+    let [age, autostart, alpha, qos] = [0, 1, 2, 3].map(|i| described["descriptors"][i].clone());
     assert_eq!(age["integer_range"][0]["to_value"], 60_000);
     assert_eq!(
-        (&age["read_only"], &weights["read_only"]),
+        (&age["read_only"], &autostart["read_only"]),
         (&json!(false), &json!(true))
     );
     assert_eq!(alpha["floating_point_range"][0]["to_value"], 1.0);
@@ -109,7 +116,7 @@ fn live_changes_are_taken_refused_with_a_reason_and_announced() -> Result<()> {
         json!([
             alpha(0.25),
             alpha(2.0),
-            threads(1),
+            autostart(),
             {"name": "max_pixels", "value": {"type": DOUBLE, "double_value": 5.0}},
             {"name": "speed", "value": {"type": DOUBLE, "double_value": 5.0}},
         ]),
@@ -155,7 +162,7 @@ fn an_atomic_change_is_taken_whole_or_not_at_all() -> Result<()> {
             get(&mut peer, "overlay_alpha")?,
         ))
     };
-    let (taken, now) = set_atomically(json!([alpha(0.75), threads(1)]))?;
+    let (taken, now) = set_atomically(json!([alpha(0.75), autostart()]))?;
     assert_eq!((taken, &now["double_value"]), (json!(false), &json!(0.5)));
     let age = json!({"name": "max_age_ms", "value": {"type": INTEGER, "integer_value": 0}});
     let (taken, now) = set_atomically(json!([alpha(0.75), age]))?;
@@ -199,4 +206,52 @@ fn simulated_time_can_be_switched_on_and_off_while_running() -> Result<()> {
     node.wait_for_line("subscribed to")?;
     peer.mask_of("/image", &stamped(995, 42), MASK)?;
     node.wait_for_line("another clock took them")
+}
+
+#[test]
+fn every_parameter_is_live_with_its_range_checked_or_read_only_with_a_reason() -> Result<()> {
+    let graph = Graph::new()?;
+    let _node = graph.running_node(&[])?;
+    let mut peer = graph.peer("tool")?;
+    let listed = call(&mut peer, "list_parameters", "ListParameters", json!({}))?;
+    let names = listed["result"]["names"].clone();
+    let request = json!({ "names": names });
+    let described = call(
+        &mut peer,
+        "describe_parameters",
+        "DescribeParameters",
+        request.clone(),
+    )?;
+    let values = call(&mut peer, "get_parameters", "GetParameters", request)?;
+    let list = |answer: &Value, key: &str| answer[key].as_array().cloned().unwrap_or_default();
+    let (descriptors, values) = (list(&described, "descriptors"), list(&values, "values"));
+    assert_eq!(descriptors.len(), values.len());
+    for (descriptor, value) in descriptors.iter().zip(&values) {
+        let name = &descriptor["name"];
+        let again = set(&mut peer, json!([{"name": name, "value": value}]))?;
+        if descriptor["read_only"] == true {
+            assert_eq!(again[0]["successful"], false, "{name}");
+            let reason = again[0]["reason"].as_str().unwrap_or_default();
+            assert!(reason.contains("is read-only, "), "{reason}");
+            let constraint = descriptor["additional_constraints"].as_str();
+            assert!(constraint.is_some_and(|text| text.starts_with("read-only: ")));
+            continue;
+        }
+        assert_eq!(again[0]["successful"], true, "{name}: {again:?}");
+        let mut beyond = value.clone();
+        let integers = &descriptor["integer_range"][0]["to_value"];
+        let reals = &descriptor["floating_point_range"][0]["to_value"];
+        if let Some(to) = integers.as_i64() {
+            beyond["integer_value"] = json!(to + 1);
+        } else if let Some(to) = reals.as_f64() {
+            beyond["double_value"] = json!(to + 1.0);
+        } else if descriptor["additional_constraints"] != "" && value["type"] == STRING {
+            beyond["string_value"] = json!("none of these");
+        } else {
+            continue;
+        }
+        let refused = set(&mut peer, json!([{"name": name, "value": beyond}]))?;
+        assert_eq!(refused[0]["successful"], false, "{name}");
+    }
+    Ok(())
 }

@@ -11,10 +11,12 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import rclpy
 from message_dicts import Plain, dict_from_message, fill_message, interface_type
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
@@ -30,6 +32,8 @@ class GraphPeer:
         self.received: dict = {}
         self.streams: dict = {}
         self.clients: dict = {}
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
 
     def advertise(
         self, *, topic: str, type: str, reliable: bool = True, latched: bool = False
@@ -130,14 +134,23 @@ class GraphPeer:
         """Returns how many messages have come."""
         return self.received[topic]
 
-    def call(self, *, service: str, type: str, request: dict, timeout_s: float = 20.0) -> Plain:
+    def call(
+        self,
+        *,
+        service: str,
+        type: str,
+        request: dict,
+        timeout_s: float = 20.0,
+        service_within_s: float | None = None,
+    ) -> Plain:
         """Calls a service and returns its response as nested fields."""
         service_type = interface_type(type)
         if service not in self.clients:
             self.clients[service] = self.node.create_client(service_type, service)
         client = self.clients[service]
-        if not client.wait_for_service(timeout_sec=timeout_s):
-            raise TimeoutError(f"no service {service} within {timeout_s} s")
+        service_within_s = timeout_s if service_within_s is None else service_within_s
+        if not client.wait_for_service(timeout_sec=service_within_s):
+            raise TimeoutError(f"no service {service} within {service_within_s} s")
         now = self.node.get_clock().now
         future = client.call_async(fill_message(service_type.Request(), request, now=now))
         done = threading.Event()
@@ -156,6 +169,11 @@ class GraphPeer:
                 endpoint_dict(info) for info in self.node.get_subscriptions_info_by_topic(topic)
             ],
         }
+
+    def start_lifecycle_node(self, *, name: str) -> None:
+        """Starts a managed node of rclpy's, which has its states and transitions from rcl."""
+        self.managed_node = LifecycleNode(name)
+        self.executor.add_node(self.managed_node)
 
     def topics(self) -> dict:
         """Returns every topic with its types."""
@@ -191,13 +209,11 @@ def spin(executor: SingleThreadedExecutor) -> None:
         executor.spin()
 
 
-def main() -> None:
+def answer_commands(make_peer: Callable[..., GraphPeer]) -> None:
     """Answers commands until the input ends."""
     rclpy.init()
-    peer = GraphPeer(name=sys.argv[1])
-    executor = SingleThreadedExecutor()
-    executor.add_node(peer.node)
-    spinning = threading.Thread(target=spin, args=(executor,))
+    peer = make_peer(name=sys.argv[1])
+    spinning = threading.Thread(target=spin, args=(peer.executor,))
     spinning.start()
     for line in sys.stdin:
         command = json.loads(line)
@@ -213,4 +229,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer_commands(GraphPeer)

@@ -54,7 +54,7 @@ def apply(
     What lies outside the source picture is `mean` `[3]` with the label `ignore_id`.
     """
     u = draws.uniform
-    grid = F.affine_grid(_affine(config, u, images.shape), list(images.shape), align_corners=False)
+    grid = F.affine_grid(affine(config, u, images.shape), list(images.shape), align_corners=False)
     centre = mean.view(1, 3, 1, 1)
     x = F.grid_sample(images.float() - centre, grid, mode="bilinear", align_corners=False) + centre
     # Label 0 is outside the picture, so ids are moved up by one.
@@ -65,7 +65,7 @@ def apply(
     return _photometric(config, draws, x), y
 
 
-def _affine(config: AugmentConfig, u: Tensor, shape: torch.Size) -> Tensor:
+def affine(config: AugmentConfig, u: Tensor, shape: torch.Size) -> Tensor:
     """`[b, 2, 3]`: output coordinates in [-1, 1] -> source coordinates in [-1, 1]."""
     lo, hi = (math.log(s) for s in config.scale)
     scale = torch.exp(lo + (hi - lo) * u[:, 0])
@@ -126,11 +126,16 @@ def _turn_hue(x: Tensor, angle: Tensor) -> Tensor:
     return mean + (x - mean) * cos + side * sin
 
 
+def blur_taps(sigma: Tensor) -> Tensor:
+    """A Gaussian's weights `[b, 5]` for each `sigma` `[b]` in pixels."""
+    offsets = torch.arange(-_BLUR_TAPS, _BLUR_TAPS + 1, device=sigma.device)
+    taps = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    return taps / taps.sum(1, keepdim=True)
+
+
 def _blur(x: Tensor, sigma: Tensor) -> Tensor:
     """A separable Gaussian of five taps, one `sigma` `[b]` in pixels for each image."""
-    offsets = torch.arange(-_BLUR_TAPS, _BLUR_TAPS + 1, device=x.device)
-    taps = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
-    taps = (taps / taps.sum(1, keepdim=True)).view(len(sigma), -1, 1, 1, 1)
+    taps = blur_taps(sigma).view(len(sigma), -1, 1, 1, 1)
     h, w = x.shape[2:]
     padded = F.pad(x, (0, 0, _BLUR_TAPS, _BLUR_TAPS), mode="replicate")
     x = sum(taps[:, i] * padded[:, :, i : i + h] for i in range(2 * _BLUR_TAPS + 1))

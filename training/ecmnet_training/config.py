@@ -34,6 +34,10 @@ class OptimConfig:
     ema_decay: float
     decay_vectors: bool = True
     """Whether weight decay also acts on biases, norms and slopes."""
+    mixed_in: int = 0
+    """How many pictures of each batch come from a second data set; `epochs` count the first's."""
+    even_seconds: bool = False
+    """CamVid's clips: whether each second of a drive weighs the same, whatever its frame rate."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class AugmentConfig:
     """Strength of a smooth random light field over the picture."""
     blur_px: float = 0.0
     noise: float = 0.0
+    tone: float = 0.0
+    """Largest share by which half of the pictures take on another one's mean and deviation."""
+    paste: float = 0.0
+    """How often a picture gets a rare class's pixels (under 5 % of all) from another one."""
 
 
 @dataclass(frozen=True)

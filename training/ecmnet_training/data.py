@@ -55,6 +55,20 @@ class SegmentationSet:
         counts = torch.bincount(self.labels.flatten().long(), minlength=256)[: len(self.classes)]
         return counts.double() / counts.sum()
 
+    def seconds(self) -> Tensor:
+        """How many frames fall into each frame's second of its drive, i64 `[n]`.
+
+        CamVid's names end in `_<frame number at 30 Hz>`, some with a letter before it.
+        """
+        keys = []
+        for name in self.names:
+            drive, number = name.rsplit("_", 1)
+            keys.append((drive, int(number.lstrip("f")) // 30))
+        _, place, counts = np.unique(
+            np.array([f"{d} {s}" for d, s in keys]), return_inverse=True, return_counts=True
+        )
+        return torch.from_numpy(counts[place])
+
     def _rows(self, keep: NDArray[np.bool_]) -> "SegmentationSet":
         rows = torch.from_numpy(np.flatnonzero(keep))
         names = tuple(name for name, kept in zip(self.names, keep, strict=True) if kept)
@@ -88,6 +102,19 @@ def load_pairs(
     """
     table = TABLES[classes] if classes in TABLES else read_class_table(root / "classes.json")
     return _read_lists(["list.txt"], lambda n: (root / n).read_bytes(), table, size_hw)
+
+
+def load_second(
+    root: Path | None, first: SegmentationSet, size_hw: tuple[int, int]
+) -> SegmentationSet | None:
+    """The folder of pairs `root` with the classes of `first`; None without one."""
+    if root is None:
+        return None
+    known = next((name for name, table in TABLES.items() if table == first.classes), "folder")
+    second = load_pairs(root, classes=known, size_hw=size_hw)
+    if second.classes.names != first.classes.names:
+        raise ValueError(f"{root} has classes {second.classes.names}, not {first.classes.names}")
+    return second
 
 
 def load_cityscapes(root: Path, split: str, size_hw: tuple[int, int]) -> SegmentationSet:

@@ -1,106 +1,221 @@
-"""Depthwise 3x1 and 1x3 convolutions with dilation, fused, on a GPU.
+"""EDAB's two branches of depthwise 3x1 or 1x3 convolutions, side by side, on a GPU.
 
-    y[p, c] = sum_k w[c, k] x[p + (k - 1) step, c],   zero outside the picture
+    y_j[p, c] = sum_k w_j[c, k] a_j[p + (k - 1) d_j step, c],   a_j = PReLU(BN(x_j))
 
-Tensors are channels-last rows `[p, c]`, c a power of two. `step` is dilation rows or columns. The
-backward pass is one kernel: dx from three shifted reads of dy, and with the same reads the partial
-sums of dw_k = sum_p x[p] dy[p - (k - 1) step].
+j = 0 is the local branch, d = 1; j = 1 the dilated one. a is zero outside the picture; `step` is
+one row or one column. x is `[2, p, c]`, or `[p, c]` where both branches read the same tensor; y is
+`[2, p, c]`, weights `[2, c, 3]`, and the norms' `params`, `stats`, `grads` (norm_formulas.py) of
+the two branches lie behind one another. c is a power of two. A program owns whole tiles of `R`
+rows, all channels, of one branch, or of both where their gradients meet.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .norm_triton import blocks_for, total
+from .dense_triton import Norm
+from .layers import BN_EPS
+from .norm_formulas import (
+    activated,
+    add_gradients,
+    add_stats,
+    backward_terms_of,
+    blocks_for,
+    terms_of,
+    through_activation,
+    through_norm,
+)
+
+_TILE = 2048
+_TILE_BACK = 1024
 
 
-def depthwise_three(x: Tensor, weight: Tensor, *, dilation: tuple[int, ...]) -> Tensor:
-    """`[b, c, h, w]` with `weight` `[c, 1, 3, 1]` or `[c, 1, 1, 3]`, "same" padding, no bias."""
-    along_height = weight.shape[2] == 3
-    x = x.contiguous(memory_format=torch.channels_last)
-    return _DepthwiseThree.apply(x, weight, along_height, dilation[0 if along_height else 1])
+def convolve_pair(
+    x: Tensor,
+    norm: Norm,
+    weights: Tensor,
+    y: Tensor,
+    y_stats: Tensor,
+    *,
+    along_height: bool,
+    dilation: int,
+) -> None:
+    """Writes y `[2, b, c, h, w]` from x, that or `[b, c, h, w]`; adds y's sums to `y_stats`."""
+    _, _, channels, height, width = y.shape
+    rows = y[0].numel() // channels
+    tile_rows = _TILE // channels
+    blocks = blocks_for(rows, tile_rows)
+    _forward[(blocks, 2)](
+        x, norm.params, norm.stats, weights, y, y_stats,
+        rows, blocks, *((width, height) if along_height else (1, width)), dilation, BN_EPS,
+        C=channels, R=tile_rows, SHARED=x.ndim == 4, num_warps=4,
+    )  # fmt: skip
 
 
-class _DepthwiseThree(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, along_height: bool, dilation: int) -> Tensor:  # noqa: ANN001
-        _, channels, height, width = x.shape
-        rows = x.numel() // channels
-        tile_rows, _ = blocks_for(rows, channels)
-        ctx.axis = (width, height) if along_height else (1, width)
-        ctx.dilation = dilation
-        ctx.save_for_backward(x, weight)
-        y = torch.empty_like(x)
-        _forward[(triton.cdiv(rows, tile_rows),)](
-            x, weight, y, rows, *ctx.axis, dilation, C=channels, R=tile_rows
-        )
-        return y
+def convolve_pair_backward(
+    dy: Tensor,
+    y: Tensor,
+    y_norm: Norm,
+    weights: Tensor,
+    x: Tensor,
+    norm: Norm,
+    *,
+    dx: Tensor,
+    dweights: Tensor,
+    along_height: bool,
+    dilation: int,
+    other: Tensor | None = None,
+) -> None:
+    """From dy `[2, b, c, h, w]`, the gradient of PReLU(BN(y)), that of a, of x's shape.
 
-    @staticmethod
-    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
-        x, weight = ctx.saved_tensors
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        channels = x.shape[1]
-        rows = x.numel() // channels
-        tile_rows, blocks = blocks_for(rows, channels)
-        dx = torch.empty_like(x)
-        partial = x.new_empty(blocks, 3, channels, dtype=torch.float32)
-        _backward[(blocks,)](
-            x, dy, weight, dx, partial, rows, blocks, *ctx.axis, ctx.dilation,
-            C=channels, R=tile_rows,
-        )  # fmt: skip
-        return dx, total(partial).t().reshape(weight.shape), None, None
+    Where x is shared, `other` is a third gradient of a. Adds to `dweights` and to `norm.grads`.
+    """
+    _, _, channels, height, width = y.shape
+    rows = y[0].numel() // channels
+    tile_rows = _TILE_BACK // channels
+    blocks = blocks_for(rows, tile_rows)
+    shared = other is not None
+    _backward[(blocks, 1 if shared else 2)](
+        dy, y, y_norm.params, y_norm.stats, y_norm.grads, weights,
+        x, norm.params, norm.stats, other if shared else dx, dx, norm.grads, dweights,
+        rows, blocks, *((width, height) if along_height else (1, width)), dilation, BN_EPS,
+        C=channels, R=tile_rows, SHARED=shared, num_warps=4,
+    )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["rows", "stride", "length", "dilation"])
+_SIZES = ["rows", "blocks", "stride", "length", "dilation"]
+
+
+@triton.jit(do_not_specialize=_SIZES)
 def _forward(  # noqa: ANN202
-    x_ptr, w_ptr, y_ptr, rows, stride, length, dilation,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr,
+    x_ptr, params_ptr, stats_ptr, w_ptr, y_ptr, y_stats_ptr,  # noqa: ANN001
+    rows, blocks, stride, length, dilation, eps,  # noqa: ANN001
+    C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
-    p = tl.program_id(0) * R + tl.arange(0, R)
-    at = p[:, None] * C + c[None, :]
-    ok = p < rows
+    branch = tl.program_id(1)
+    plane = branch.to(tl.int64) * rows * C
+    if not SHARED:
+        x_ptr += plane
+        params_ptr += branch * 3 * C
+        stats_ptr += branch * 2 * C
+    scale, shift, slope = terms_of(params_ptr, stats_ptr, c[None, :], c[None, :] < C, rows, eps, C)
+    step = tl.where(branch == 0, 1, dilation)
+    w_ptr += branch * 3 * C
+    first = tl.zeros((R, C), tl.float32)
+    second = first
+    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
+        p = tile * R + tl.arange(0, R)
+        place = (p // stride) % length
+        y = tl.zeros((R, C), tl.float32)
+        for k in tl.static_range(3):
+            move = (k - 1) * step
+            ok = ((p < rows) & (place + move >= 0) & (place + move < length))[:, None]
+            at = (p + move * stride)[:, None] * C + c[None, :]
+            x = tl.load(x_ptr + at, mask=ok, other=0.0)
+            a = tl.where(ok, activated(x, scale, shift, slope), 0.0)
+            y += a * tl.load(w_ptr + c * 3 + k)[None, :]
+        ok = (p < rows)[:, None]
+        y = y.to(y_ptr.dtype.element_ty)
+        tl.store(y_ptr + plane + p[:, None] * C + c[None, :], y, mask=ok)
+        kept = tl.where(ok, y.to(tl.float32), 0.0)
+        first += kept
+        second += kept * kept
+    y_stats_ptr += branch * 2 * C
+    add_stats(y_stats_ptr, c, c < C, tl.sum(first, 0), tl.sum(second, 0), C)
+
+
+@triton.jit
+def _branch_gradient(  # noqa: ANN202
+    dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,  # noqa: ANN001
+    a, p, rows, stride, length, step, eps, branch,  # noqa: ANN001
+    C: tl.constexpr, R: tl.constexpr,
+):  # fmt: skip
+    """The branch's gradient of a, and its pixels' shares of dw_0, dw_1, dw_2; all `[R, C]`."""
+    c = tl.arange(0, C)
+    plane = branch.to(tl.int64) * rows * C
+    scale, shift, slope, of_y, constant = backward_terms_of(
+        y_params_ptr + branch * 3 * C, y_stats_ptr + branch * 2 * C, y_grads_ptr + branch * 3 * C,
+        c[None, :], c[None, :] < C, rows, eps, C,
+    )  # fmt: skip
+    w_ptr += branch * 3 * C
     place = (p // stride) % length
-    y = tl.zeros((R, C), tl.float32)
+    da = tl.zeros((R, C), tl.float32)
+    dw0, dw1, dw2 = da, da, da
     for k in tl.static_range(3):
-        shift = (k - 1) * dilation
-        inside = ok & (place + shift >= 0) & (place + shift < length)
-        x = tl.load(x_ptr + at + shift * stride * C, mask=inside[:, None], other=0.0)
-        y += x.to(tl.float32) * tl.load(w_ptr + c * 3 + k)[None, :]
-    tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=ok[:, None])
+        move = (1 - k) * step
+        ok = ((p < rows) & (place + move >= 0) & (place + move < length))[:, None]
+        at = plane + (p + move * stride)[:, None] * C + c[None, :]
+        dy = tl.load(dy_ptr + at, mask=ok, other=0.0).to(tl.float32)
+        y = tl.load(y_ptr + at, mask=ok, other=0.0)
+        g = through_norm(dy, y, scale, shift, slope, of_y, constant)
+        g = tl.where(ok, g, 0.0)
+        da += g * tl.load(w_ptr + c * 3 + k)[None, :]
+        if k == 0:
+            dw0 = a * g
+        elif k == 1:
+            dw1 = a * g
+        else:
+            dw2 = a * g
+    return da, dw0, dw1, dw2
 
 
-@triton.jit(do_not_specialize=["rows", "blocks", "stride", "length", "dilation"])
+@triton.jit
+def _add_taps(dw_ptr, c, dw0, dw1, dw2):  # noqa: ANN001, ANN202
+    tl.atomic_add(dw_ptr + c * 3, tl.sum(dw0, 0), sem="relaxed")
+    tl.atomic_add(dw_ptr + c * 3 + 1, tl.sum(dw1, 0), sem="relaxed")
+    tl.atomic_add(dw_ptr + c * 3 + 2, tl.sum(dw2, 0), sem="relaxed")
+
+
+@triton.jit(do_not_specialize=_SIZES)
 def _backward(  # noqa: ANN202
-    x_ptr, dy_ptr, w_ptr, dx_ptr, partial_ptr,  # noqa: ANN001
-    rows, blocks, stride, length, dilation,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr,
+    dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,  # noqa: ANN001
+    x_ptr, params_ptr, stats_ptr, other_ptr, dx_ptr, grads_ptr, dw_ptr,  # noqa: ANN001
+    rows, blocks, stride, length, dilation, eps,  # noqa: ANN001
+    C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
-    w0, w1, w2 = tl.load(w_ptr + c * 3), tl.load(w_ptr + c * 3 + 1), tl.load(w_ptr + c * 3 + 2)
+    branch = tl.program_id(1)
+    if not SHARED:
+        plane = branch.to(tl.int64) * rows * C
+        x_ptr += plane
+        dx_ptr += plane
+        params_ptr += branch * 3 * C
+        stats_ptr += branch * 2 * C
+        grads_ptr += branch * 3 * C
+    scale, shift, slope = terms_of(params_ptr, stats_ptr, c[None, :], c[None, :] < C, rows, eps, C)
     dw0 = tl.zeros((R, C), tl.float32)
-    dw1 = tl.zeros((R, C), tl.float32)
-    dw2 = tl.zeros((R, C), tl.float32)
-    step = dilation * stride * C
+    dw1, dw2 = dw0, dw0
+    if SHARED:
+        ew0, ew1, ew2 = dw0, dw0, dw0
+    of_dz, of_dz_x, of_slope = dw0, dw0, dw0
     for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
         p = tile * R + tl.arange(0, R)
         at = p[:, None] * C + c[None, :]
-        ok = p < rows
-        place = (p // stride) % length
-        after = ok & (place + dilation < length)
-        before = ok & (place - dilation >= 0)
-        x = tl.load(x_ptr + at, mask=ok[:, None], other=0.0).to(tl.float32)
-        dy0 = tl.load(dy_ptr + at + step, mask=after[:, None], other=0.0).to(tl.float32)
-        dy1 = tl.load(dy_ptr + at, mask=ok[:, None], other=0.0).to(tl.float32)
-        dy2 = tl.load(dy_ptr + at - step, mask=before[:, None], other=0.0).to(tl.float32)
-        dx = dy0 * w0[None, :] + dy1 * w1[None, :] + dy2 * w2[None, :]
-        tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=ok[:, None])
-        dw0 += x * dy0
-        dw1 += x * dy1
-        dw2 += x * dy2
-    out = partial_ptr + tl.program_id(0) * 3 * C + c
-    tl.store(out, tl.sum(dw0, 0))
-    tl.store(out + C, tl.sum(dw1, 0))
-    tl.store(out + 2 * C, tl.sum(dw2, 0))
+        ok = (p < rows)[:, None]
+        x = tl.load(x_ptr + at, mask=ok, other=0.0)
+        a = tl.where(ok, activated(x, scale, shift, slope), 0.0)
+        da, e0, e1, e2 = _branch_gradient(
+            dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,
+            a, p, rows, stride, length, tl.where(branch == 0, 1, dilation), eps, branch, C, R,
+        )  # fmt: skip
+        dw0, dw1, dw2 = dw0 + e0, dw1 + e1, dw2 + e2
+        if SHARED:
+            more, e0, e1, e2 = _branch_gradient(
+                dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,
+                a, p, rows, stride, length, dilation, eps, branch + 1, C, R,
+            )  # fmt: skip
+            ew0, ew1, ew2 = ew0 + e0, ew1 + e1, ew2 + e2
+            da += more + tl.load(other_ptr + at, mask=ok, other=0.0).to(tl.float32)
+        tl.store(dx_ptr + at, da.to(dx_ptr.dtype.element_ty), mask=ok)
+        dz, dz_x, for_slope = through_activation(tl.where(ok, da, 0.0), x, scale, shift, slope)
+        of_dz += dz
+        of_dz_x += dz_x
+        of_slope += for_slope
+    add_gradients(
+        grads_ptr, stats_ptr, c, c < C,
+        tl.sum(of_dz, 0), tl.sum(of_dz_x, 0), tl.sum(of_slope, 0), rows, eps, C,
+    )  # fmt: skip
+    _add_taps(dw_ptr + branch * 3 * C, c, dw0, dw1, dw2)
+    if SHARED:
+        _add_taps(dw_ptr + 3 * C, c, ew0, ew1, ew2)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .classes import ClassTable
+from .data import SegmentationSet
 from .model import ECMNet, Plan
 
 FORMAT = "1"
@@ -103,6 +104,16 @@ def read_weights(path: Path) -> tuple[ECMNet, WeightsHeader]:
     if missing or unexpected:
         raise ValueError(f"{path}: missing tensors {missing}, unexpected ones {unexpected}")
     return network.eval(), header
+
+
+def start_of(path: Path | None, frames: SegmentationSet) -> dict[str, Tensor] | None:
+    """The tensors of a weights file of either plan for frames of its classes; None without one."""
+    if path is None:
+        return None
+    network, header = read_weights(path)
+    if header.classes.names != frames.classes.names:
+        raise ValueError(f"{path} knows {header.classes.names}, not {frames.classes.names}")
+    return network.state_dict()
 
 
 def with_score(path: Path, *, miou: float, miou_on: str, commit: str) -> None:

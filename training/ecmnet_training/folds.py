@@ -20,8 +20,9 @@ import torch
 
 from .calibration import reliability_of
 from .config import read_config
-from .data import SegmentationSet, load
+from .data import SegmentationSet, load, load_second
 from .evaluate import Normalisation, confusion_of, report
+from .export import start_of
 from .trainer import Trainer
 
 CAMVID_FOLDS = ("0001TP", "0006R0", "0016E5")
@@ -37,7 +38,16 @@ def main() -> None:
         config = read_config(path)
         frames = load(config.data, args.data)
         kept, held_out = frames.split([fold])
-        trainer = Trainer(config, kept, seed=seed, device=device)
+        trainer = Trainer(
+            config,
+            kept,
+            seed=seed,
+            device=device,
+            start=start_of(args.start, frames),
+            second=load_second(
+                args.second if config.optim.mixed_in else None, frames, config.data.size
+            ),
+        )
         runs.append((path.stem, seed, fold, trainer, held_out))
         trainer.step()
     train_together([trainer for *_, trainer, _ in runs])
@@ -94,6 +104,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--folds", nargs="+", default=list(CAMVID_FOLDS))
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="weights that every run begins with")
+    parser.add_argument("--second", type=Path, help="folder of pairs for optim.mixed_in")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
     return parser.parse_args()

@@ -39,14 +39,7 @@ class BNPReLU(nn.Module):
 
 
 class DepthwiseConv(nn.Conv2d):
-    """One filter per channel, stride 1, "same" padding; 3x1 and 1x3 are fused on a GPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda and sorted(self.kernel_size) == [1, 3] and self.bias is None:
-            from .depthwise_triton import depthwise_three
-
-            return depthwise_three(x, self.weight, dilation=self.dilation)
-        return super().forward(x)
+    """One filter per channel, stride 1, "same" padding."""
 
 
 def conv(

@@ -8,6 +8,8 @@ from .config import LossConfig
 from .layers import bilinear, conv
 from .model import WIDTHS, ECMNet
 
+_RUN = 1024
+
 
 class SegmentationLoss(nn.Module):
     """The network with its loss: normalised images and labels in, one number out.
@@ -31,7 +33,7 @@ class SegmentationLoss(nn.Module):
     def of_outputs(self, coarse: Tensor, dec2: Tensor, dec1: Tensor, labels: Tensor) -> Tensor:
         """The loss of the three tensors that `coarse_logits` returns."""
         coarse = coarse.float()
-        loss = self._cross_entropy(bilinear(coarse, labels.shape[1:]), labels)
+        loss = self._enlarged_cross_entropy(coarse, labels)
         if self.config.lovasz > 0:
             # Every second coarse logit is plenty: the loss ranks errors over the whole batch.
             logits = coarse[:, :, ::2, ::2]
@@ -44,6 +46,16 @@ class SegmentationLoss(nn.Module):
             there = _labels_at(labels, logits.shape[2:])
             loss = loss + self.config.auxiliary * self._cross_entropy(logits, there)
         return loss
+
+    def _enlarged_cross_entropy(self, coarse: Tensor, labels: Tensor) -> Tensor:
+        if coarse.is_cuda:
+            from .cross_entropy_triton import enlarged_cross_entropy, scale_of
+
+            if scale_of(coarse, labels) is not None:
+                return enlarged_cross_entropy(
+                    coarse, labels, self.class_weights, ignore_id=self.ignore_id
+                )
+        return self._cross_entropy(bilinear(coarse, labels.shape[1:]), labels)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -73,12 +85,22 @@ def lovasz_softmax(logits: Tensor, labels: Tensor, *, ignore_id: int) -> Tensor:
     errors, order = errors.sort(dim=1, descending=True)
     truth = truth.gather(1, order)
     total = truth.sum(1, keepdim=True)
-    intersection = total - truth.cumsum(1)
-    union = total + (1 - truth).cumsum(1)
+    found = _running_sum(truth)
+    ranks = torch.arange(1, truth.shape[1] + 1, device=truth.device)
+    intersection = total - found
+    union = total + ranks - found
     jaccard = 1 - intersection / union
     steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], dim=1)
     present = (total[:, 0] > 0).float()
     return ((errors * steps).sum(1) * present).sum() / present.sum().clamp(min=1)
+
+
+def _running_sum(x: Tensor) -> Tensor:
+    """`x.cumsum(1)` of `[c, n]` in two levels: a GPU sums one row of a cumsum with one block."""
+    padding = -x.shape[1] % _RUN
+    runs = F.pad(x, (0, padding)).view(len(x), -1, _RUN).cumsum(2)
+    before = runs[..., -1].cumsum(1) - runs[..., -1]
+    return (runs + before[..., None]).flatten(1)[:, : x.shape[1]]
 
 
 def _labels_at(labels: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -16,7 +16,7 @@ def selective_scan(
     if u.is_cuda and u.dtype == torch.float32:
         from .scan_triton import selective_scan_triton
 
-        return selective_scan_triton(u, delta, A, B, C, D)
+        return selective_scan_triton(u, delta, A, B, C, D)[0]
     return selective_scan_loop(u, delta, A=A, B=B, C=C, D=D)
 
 

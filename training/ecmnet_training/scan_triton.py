@@ -22,24 +22,37 @@ WARPS = 2
 @torch.library.custom_op("ecmnet::selective_scan", mutates_args=())
 def selective_scan_triton(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
-) -> Tensor:
-    """y `[b, k, d, l]`; shapes as in scan.py, all f32; `n` must be a power of two."""
-    return _forward(u, delta, A, B, C, D)[0]
+) -> tuple[Tensor, Tensor]:
+    """y `[b, k, d, l]` and the states `[b, k, chunks, d, n]` at each chunk's start.
+
+    Shapes as in scan.py, all f32; `n` must be a power of two.
+    """
+    return _forward(u, delta, A, B, C, D)
 
 
 @selective_scan_triton.register_fake
-def _(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
-    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
+def _(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+) -> tuple[Tensor, Tensor]:
+    b, k, d, length = u.shape
+    chunks = triton.cdiv(length, BLOCK_L)
+    return u.new_empty(u.shape), u.new_empty(b, k, chunks, d, A.shape[-1])
 
 
 @torch.library.custom_op("ecmnet::selective_scan_backward", mutates_args=())
 def selective_scan_backward(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, dy: Tensor
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    states: Tensor,
+    dy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of u, delta, A, B, C, D for the output's gradient `dy`."""
     b, k, d, length = u.shape
     n = A.shape[-1]
-    _, states = _forward(u, delta, A, B, C, D)
     u, delta, A, B, C, D, dy = (t.contiguous() for t in (u, delta, A, B, C, D, dy))
     blocks = triton.cdiv(d, BLOCK_D)
     du, ddelta = torch.empty_like(u), torch.empty_like(u)
@@ -55,7 +68,14 @@ def selective_scan_backward(
 
 @selective_scan_backward.register_fake
 def _(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, dy: Tensor
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    states: Tensor,
+    dy: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     shapes = (u.shape, u.shape, A.shape, B.shape, B.shape, D.shape)
     du, ddelta, dA, dB, dC, dD = (u.new_empty(shape) for shape in shapes)
@@ -63,10 +83,10 @@ def _(
 
 
 def _save_inputs(ctx, inputs, output) -> None:  # noqa: ANN001
-    ctx.save_for_backward(*inputs)
+    ctx.save_for_backward(*inputs, output[1])
 
 
-def _differentiate(ctx, dy: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN001
+def _differentiate(ctx, dy: Tensor, _dstates: Tensor | None) -> tuple[Tensor, ...]:  # noqa: ANN001
     return selective_scan_backward(*ctx.saved_tensors, dy)
 
 

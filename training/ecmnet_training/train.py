@@ -1,7 +1,10 @@
 """Trains one network and exports its averaged weights.
 
-    python -m ecmnet_training.train --config configs/camvid.toml --data PATH --out runs/NAME
+    python -m ecmnet_training.train --config configs/camvid.toml --data PATH --out runs/NAME \
+        [--start WEIGHTS] [--second PAIRS]
 
+`--start` begins with a weights file's tensors; `--second` is the folder of image pairs that
+`optim.mixed_in` takes from.
 The run's folder gets a copy of the configuration, `run.json` (seed, versions, frames),
 TensorBoard events, `checkpoint.pt` and `weights.safetensors`. `--resume` continues from the
 checkpoint.
@@ -19,9 +22,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from .config import TrainConfig, read_config
-from .data import SegmentationSet, load
+from .data import SegmentationSet, load, load_second
 from .evaluate import Normalisation, confusion_of, report
-from .export import WeightsHeader, write_weights
+from .export import WeightsHeader, start_of, write_weights
 from .trainer import Trainer
 
 _LOG_EVERY_STEPS = 50
@@ -37,7 +40,14 @@ def main() -> None:
     shutil.copyfile(args.config, args.out / "config.toml")
     (args.out / "run.json").write_text(json.dumps(_provenance(args, kept), indent=1) + "\n")
 
-    trainer = Trainer(config, kept, seed=args.seed, device=device)
+    trainer = Trainer(
+        config,
+        kept,
+        seed=args.seed,
+        device=device,
+        start=start_of(args.start, frames),
+        second=load_second(args.second, frames, config.data.size),
+    )
     checkpoint = args.out / "checkpoint.pt"
     if args.resume:
         trainer.load_state_dict(torch.load(checkpoint, map_location=device, weights_only=True))
@@ -116,6 +126,8 @@ def _provenance(args: argparse.Namespace, frames: SegmentationSet) -> dict[str, 
     return {
         "seed": args.seed,
         "held_out": args.hold_out,
+        "start": str(args.start) if args.start else None,
+        "second": str(args.second) if args.second else None,
         "frames": len(frames),
         "commit": args.commit,
         "torch": torch.__version__,
@@ -131,6 +143,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hold-out", nargs="*", default=[], help="prefixes of frame names")
+    parser.add_argument("--start", type=Path, help="weights to begin with; any plan's fit")
+    parser.add_argument("--second", type=Path, help="folder of pairs for optim.mixed_in")
     parser.add_argument("--save-every", type=int, default=50, metavar="EPOCHS")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--device", help="cuda, cuda:1, cpu; default: cuda if there is one")

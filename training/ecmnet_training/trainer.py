@@ -13,40 +13,68 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from . import augment
+from . import augment, mixing
 from .config import TrainConfig
 from .data import SegmentationSet
 from .losses import SegmentationLoss, class_weights
 from .model import ECMNet
 
 _EAGER_STEPS = 3
+_RARE = 0.05
+"""A class with a smaller share of all pixels than this is rare."""
 
 
 class Trainer:
     """The state of one run. `step()` trains on one batch; `network()` is the averaged network."""
 
     def __init__(
-        self, config: TrainConfig, frames: SegmentationSet, *, seed: int, device: torch.device
+        self,
+        config: TrainConfig,
+        frames: SegmentationSet,
+        *,
+        seed: int,
+        device: torch.device,
+        start: dict[str, Tensor] | None = None,
+        second: SegmentationSet | None = None,
     ) -> None:
+        """`start` are tensors to begin with, `second` the data set of `optim.mixed_in`."""
         if len(frames) < config.optim.batch:
             raise ValueError(f"{len(frames)} frames are fewer than a batch ({config.optim.batch})")
+        if (second is None) != (config.optim.mixed_in == 0):
+            raise ValueError("optim.mixed_in and a second data set belong together")
+        if device.type == "cuda":
+            # The scan's projections; everything else runs in bf16 or in kernels of its own.
+            torch.set_float32_matmul_precision("high")
         self.config, self.device = config, device
         self.ignore_id = frames.classes.ignore_id
         torch.manual_seed(seed)
         weights = class_weights(frames.class_frequencies(), config.loss.class_weight_offset)
         network = ECMNet(len(frames.classes), config.plan)
+        if start is not None:
+            network.load_state_dict(start)
         self.model = SegmentationLoss(
             network, config.loss, class_weights=weights, ignore_id=self.ignore_id
         ).to(device)
         if device.type == "cuda":
             self.model = self.model.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model.network).eval().requires_grad_(False)
-        self.images, self.labels = frames.images.to(device), frames.labels.to(device)
+        parts = [frames] if second is None else [frames, second]
+        self.images = torch.cat([part.images for part in parts]).to(device)
+        self.labels = torch.cat([part.labels for part in parts]).to(device)
+        self._rare = (frames.class_frequencies() < _RARE).to(device)
         self.mean, self.std = channel_statistics(frames.images)
         self._mean, self._std = self.mean.to(device), self.std.to(device)
-        self.steps_per_epoch = len(frames) // config.optim.batch
+        self.steps_per_epoch = len(frames) // (config.optim.batch - config.optim.mixed_in)
         self.total_steps = self.steps_per_epoch * config.optim.epochs
-        self._order = _batch_order(len(frames), config, seed).to(device)
+        order = _batch_order(frames, config, seed)
+        if second is not None:
+            shape = (len(order), config.optim.mixed_in)
+            generator = torch.Generator().manual_seed(seed + 1)
+            mixed_in = torch.randint(len(second), shape, generator=generator) + len(frames)
+            order = torch.cat([order, mixed_in], dim=1)
+            # Neighbours in a batch lend each other classes and tones.
+            order = order.gather(1, torch.rand(order.shape, generator=generator).argsort(1))
+        self._order = order.to(device)
         self._lr_at = _learning_rates(config, self.total_steps).to(device)
         self._lr = self._lr_at[0].clone()
         self._step = torch.zeros(1, dtype=torch.int64, device=device)
@@ -126,9 +154,7 @@ class Trainer:
             self.config.augment, len(rows), tuple(self.images.shape[2:]), self._rng
         )
         with torch.no_grad():
-            images, labels = self._apply_augmentation(
-                draws, self.images.index_select(0, rows), self.labels.index_select(0, rows)
-            )
+            images, labels = self._mix(*self._augmented(draws, rows))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._stream is not None):
             loss = self.model(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
@@ -138,19 +164,37 @@ class Trainer:
         self._loss_sum += loss.detach()
         self._step += 1
 
-    def _apply_augmentation(
-        self, draws: augment.Draws, images: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _augmented(self, draws: augment.Draws, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The frames `rows`, changed and normalised, and their labels."""
+        if self._stream is not None:
+            from .augment_triton import augmented_batch
+
+            return augmented_batch(
+                self.config.augment, draws, rows, self.images, self.labels,
+                mean=self._mean, std=self._std, ignore_id=self.ignore_id,
+            )  # fmt: skip
         images, labels = augment.apply(
             self.config.augment,
             draws,
-            images,
-            labels,
+            self.images.index_select(0, rows),
+            self.labels.index_select(0, rows),
             mean=self._mean,
             ignore_id=self.ignore_id,
         )
-        images = (images - self._mean.view(1, 3, 1, 1)) / self._std.view(1, 3, 1, 1)
-        return images.contiguous(memory_format=torch.channels_last), labels
+        return (images - self._mean.view(1, 3, 1, 1)) / self._std.view(1, 3, 1, 1), labels
+
+    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        change = self.config.augment
+        if change.tone == 0 and change.paste == 0:
+            return images, labels
+        shape = (len(labels), len(self._rare) + 2)
+        u = torch.rand(shape, generator=self._rng, device=self.device)
+        if change.tone > 0:
+            images = mixing.move_tone(images, change.tone * u[:, -1] * (u[:, -2] < 0.5))
+        if change.paste > 0:
+            chosen = self._rare & (u[:, :-2] < change.paste)
+            images, labels = mixing.paste_classes(images, labels, chosen, ignore_id=self.ignore_id)
+        return images, labels
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -200,11 +244,22 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return (mean * 1000).round().div(1000).float(), (std * 1000).round().div(1000).float()
 
 
-def _batch_order(count: int, config: TrainConfig, seed: int) -> Tensor:
-    """Frame indices `[steps, batch]`: each epoch a new permutation, its tail dropped."""
+def _batch_order(frames: SegmentationSet, config: TrainConfig, seed: int) -> Tensor:
+    """Frame indices `[steps, own part of the batch]`, each epoch's tail dropped.
+
+    An epoch is a new permutation, or as many draws of frames, the frames of one second of a drive
+    sharing the weight of one.
+    """
     generator = torch.Generator().manual_seed(seed)
-    batch = config.optim.batch
+    count = len(frames)
+    batch = config.optim.batch - config.optim.mixed_in
     kept = count // batch * batch
+    if config.optim.even_seconds:
+        weights = 1.0 / frames.seconds()
+        draws = kept * config.optim.epochs
+        return torch.multinomial(weights, draws, replacement=True, generator=generator).view(
+            -1, batch
+        )
     epochs = [
         torch.randperm(count, generator=generator)[:kept].view(-1, batch)
         for _ in range(config.optim.epochs)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ecmnet_training.classes import CAMVID, CITYSCAPES
-from ecmnet_training.data import load_camvid, load_cityscapes, load_pairs
+from ecmnet_training.data import SegmentationSet, load_camvid, load_cityscapes, load_pairs
 
 
 def write_image(path: Path, values: np.ndarray) -> None:
@@ -97,3 +98,10 @@ def test_a_label_that_is_no_class_names_its_frame(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.png b.png\n")
     with pytest.raises(ValueError, match="a: label id 12"):
         load_pairs(tmp_path, classes="camvid")
+
+
+def test_frames_of_one_second_of_a_drive_are_counted_together() -> None:
+    names = ("0001TP_006690", "0001TP_006720", "0006R0_f02040", "0016E5_07951", "0016E5_07953")
+    one = torch.zeros(len(names), 1, 1, dtype=torch.uint8)
+    frames = SegmentationSet(one[:, None].expand(-1, 3, 1, 1), one, names, CAMVID)
+    assert frames.seconds().tolist() == [1, 1, 1, 2, 2]

@@ -1,4 +1,4 @@
-"""The fused GPU kernels against autograd of the plain formulas in f64."""
+"""Batch norm with PReLU, fused, against autograd of the plain formulas in f64."""
 
 import os
 from collections.abc import Callable
@@ -13,8 +13,6 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
-from ecmnet_training.depthwise_triton import depthwise_three  # noqa: E402
-from ecmnet_training.gates_triton import gated_sum, shuffled_sum  # noqa: E402
 from ecmnet_training.norm_triton import bn_prelu  # noqa: E402
 
 B, C, H, W = 2, 16, 7, 9
@@ -59,38 +57,3 @@ def test_bn_prelu_equals_torch_and_moves_the_running_statistics() -> None:
     for name in ("running_mean", "running_var"):
         a, b = getattr(single_bn, name).cpu().double(), getattr(exact_bn, name)
         assert (a - b).abs().max() < 1e-6, name
-
-
-@pytest.mark.parametrize("kernel", [(3, 1), (1, 3)])
-@pytest.mark.parametrize("dilation", [1, 2, 8])
-def test_depthwise_three_equals_the_grouped_convolution(
-    kernel: tuple[int, int], dilation: int
-) -> None:
-    spread = tuple(dilation if k == 3 else 1 for k in kernel)
-    padding = tuple(d * (k // 2) for d, k in zip(spread, kernel, strict=True))
-
-    def plain(x: Tensor, w: Tensor) -> Tensor:
-        return F.conv2d(x, w, padding=padding, dilation=spread, groups=C)
-
-    def fused(x: Tensor, w: Tensor) -> Tensor:
-        return depthwise_three(x, w, dilation=spread)
-
-    assert_same_with_gradients(plain, fused, [normal(B, C, H, W), normal(C, 1, *kernel, seed=1)])
-
-
-def test_gated_sum_equals_its_formula() -> None:
-    def plain(u: Tensor, local: Tensor, wide: Tensor, a: Tensor, r: Tensor, q: Tensor) -> Tensor:
-        gate = torch.sigmoid(r.transpose(1, 2)[..., None] + q.transpose(1, 2)[:, :, None])
-        return u + local * a[..., None, None] + wide * gate
-
-    shapes = [(B, C, H, W)] * 3 + [(B, C), (B, H, C), (B, W, C)]
-    inputs = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
-    assert_same_with_gradients(plain, gated_sum, inputs)
-
-
-def test_shuffled_sum_puts_even_channels_first() -> None:
-    def plain(x: Tensor, residual: Tensor) -> Tensor:
-        y = x + residual
-        return torch.cat([y[:, 0::2], y[:, 1::2]], dim=1)
-
-    assert_same_with_gradients(plain, shuffled_sum, [normal(B, C, H, W, seed=s) for s in (0, 1)])

@@ -39,7 +39,7 @@ def test_kernel_and_its_gradients_equal_the_loop(length: int) -> None:
     expected = torch.autograd.grad(y, exact, dy)
 
     single = [t.detach().float().to(DEVICE).requires_grad_() for t in exact]
-    got_y = triton_scan.selective_scan_triton(*single)
+    got_y, _ = triton_scan.selective_scan_triton(*single)
     got = torch.autograd.grad(got_y, single, dy.float().to(DEVICE))
     # f32 sums of up to 100 products: a few 1e-7 each.
     for name, a, b in zip(

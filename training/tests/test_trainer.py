@@ -1,5 +1,6 @@
 """A training run on the CPU, on tiny made frames."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ecmnet_training.config import (
 )
 from ecmnet_training.data import SegmentationSet
 from ecmnet_training.export import read_weights
+from ecmnet_training.model import ECMNet
 from ecmnet_training.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -95,11 +97,34 @@ def test_the_command_trains_resumes_and_exports(
     assert json.loads((out / "run.json").read_text())["frames"] == 3
     assert (out / "config.toml").read_text() == config.read_text()
     assert list(out.glob("events.out.tfevents.*"))
+    config.write_text(config.read_text().replace("batch = 2", "batch = 3\nmixed_in = 1"))
+    weights, again = out / "weights.safetensors", tmp_path / "again"
+    arguments[arguments.index(str(out))] = str(again)
+    extra = ["--start", str(weights), "--second", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [*arguments, *extra])
+    train.main()
+    assert json.loads((again / "run.json").read_text())["start"] == str(weights)
+    read_weights(again / "weights.safetensors")
+
+
+def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
+    config = tiny_config(1)
+    optim = dataclasses.replace(config.optim, batch=3, mixed_in=1)
+    change = dataclasses.replace(config.augment, tone=1.0, paste=0.5)
+    config = dataclasses.replace(config, optim=optim, augment=change)
+    start = ECMNet(len(CAMVID)).state_dict()
+    trainer = Trainer(config, tiny_frames(), seed=0, device=CPU, start=start, second=tiny_frames())
+    assert all(torch.equal(start[n], v) for n, v in trainer.network().state_dict().items())
+    assert (trainer._order >= 4).sum(1).tolist() == [1, 1], "one of three is of the second set"
+    trainer.step()
+    assert np.isfinite(trainer.take_mean_loss(1))
+    with pytest.raises(ValueError, match="mixed_in"):
+        Trainer(config, tiny_frames(), seed=0, device=CPU)
 
 
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
-    assert names == ["camvid", "probe", "world"]
+    assert names == ["camvid", "camvid_fast", "camvid_scratch", "probe", "world"]
     for name in names:
         assert read_config(CONFIGS / f"{name}.toml").data.size == (360, 480)
 

@@ -65,6 +65,8 @@ pub(crate) struct Launch {
     pub(crate) shared_bytes: u32,
     /// Whether all blocks must be resident together, for a barrier over the grid.
     pub(crate) is_cooperative: bool,
+    /// Blocks of a cluster, which read each other's shared memory; 0 where there are none.
+    pub(crate) cluster: u32,
     /// Whether the kernel may start before the one before it on the stream has ended; it then waits by
     /// itself (`grid_dependency_wait`) before it reads what that one wrote.
     pub(crate) is_overlapped: bool,
@@ -78,7 +80,64 @@ impl Launch {
             block,
             shared_bytes,
             is_cooperative: false,
+            cluster: 0,
             is_overlapped: true,
+        }
+    }
+}
+
+impl Launch {
+    /// Returns what the driver is told besides the sizes, on a stream that `overlaps` or does not.
+    fn attributes(&self, overlaps: bool) -> Vec<sys::CUlaunchAttribute> {
+        let mut attributes = Vec::with_capacity(2);
+        let mut add = |id, set: &dyn Fn(&mut sys::CUlaunchAttributeValue)| {
+            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
+            set(&mut value);
+            attributes.push(sys::CUlaunchAttribute {
+                id,
+                pad: [0; 4],
+                value,
+            });
+        };
+        if self.is_cooperative {
+            add(Id::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &|value| {
+                value.cooperative = 1;
+            });
+        }
+        if self.cluster > 0 {
+            add(Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, &|value| {
+                value.clusterDim = sys::CUlaunchAttributeValue_union__bindgen_ty_1 {
+                    x: self.cluster,
+                    y: 1,
+                    z: 1,
+                };
+            });
+        }
+        if self.is_overlapped && overlaps {
+            let id = Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+            add(id, &|value| {
+                value.programmaticStreamSerializationAllowed = 1
+            });
+        }
+        attributes
+    }
+
+    fn config(
+        &self,
+        stream: sys::CUstream,
+        attributes: &mut [sys::CUlaunchAttribute],
+    ) -> sys::CUlaunchConfig {
+        sys::CUlaunchConfig {
+            gridDimX: self.grid[0],
+            gridDimY: self.grid[1],
+            gridDimZ: self.grid[2],
+            blockDimX: self.block,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: self.shared_bytes,
+            hStream: stream,
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: u32::try_from(attributes.len()).unwrap_or(0),
         }
     }
 }
@@ -149,6 +208,26 @@ impl Kernel {
         Ok(u32::try_from(blocks).unwrap_or(0))
     }
 
+    /// Returns how many clusters of this launch fit on the device together, 0 where it has none of that size.
+    pub(crate) fn resident_clusters(&self, launch: &Launch) -> Result<u32, CudaError> {
+        let allowed = F::CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED;
+        // SAFETY: the function is of a loaded module.
+        check("cuFuncSetAttribute", unsafe {
+            sys::cuFuncSetAttribute(self.function, allowed, 1)
+        })?;
+        let mut attributes = launch.attributes(false);
+        let config = launch.config(std::ptr::null_mut(), &mut attributes);
+        let mut clusters = 0;
+        // SAFETY: the function is of a loaded module; the configuration and `clusters` outlive the call.
+        let result =
+            unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, self.function, &config) };
+        if result == sys::CUresult::CUDA_ERROR_INVALID_CLUSTER_SIZE {
+            return Ok(0);
+        }
+        check("cuOccupancyMaxActiveClusters", result)?;
+        Ok(u32::try_from(clusters).unwrap_or(0))
+    }
+
     /// Puts the kernel on `stream` with `parameters` as its one argument.
     ///
     /// Errs if the launch is beyond the device's limits.
@@ -169,39 +248,8 @@ impl Kernel {
                 got: launch.shared_bytes as usize,
             });
         }
-        let mut attributes = Vec::with_capacity(2);
-        let mut add = |id, value| {
-            attributes.push(sys::CUlaunchAttribute {
-                id,
-                pad: [0; 4],
-                value,
-            });
-        };
-        if launch.is_cooperative {
-            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
-            value.cooperative = 1;
-            add(Id::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, value);
-        }
-        if launch.is_overlapped && stream.overlaps {
-            let mut value = sys::CUlaunchAttributeValue { pad: [0; 64] };
-            value.programmaticStreamSerializationAllowed = 1;
-            add(
-                Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-                value,
-            );
-        }
-        let config = sys::CUlaunchConfig {
-            gridDimX: launch.grid[0],
-            gridDimY: launch.grid[1],
-            gridDimZ: launch.grid[2],
-            blockDimX: launch.block,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: launch.shared_bytes,
-            hStream: stream.handle,
-            attrs: attributes.as_mut_ptr(),
-            numAttrs: u32::try_from(attributes.len()).unwrap_or(0),
-        };
+        let mut attributes = launch.attributes(stream.overlaps);
+        let config = launch.config(stream.handle, &mut attributes);
         let mut argument = std::ptr::from_ref(parameters).cast_mut().cast::<c_void>();
         // SAFETY: the driver copies the argument, whose layout and addresses the caller vouches for.
         check("cuLaunchKernelEx", unsafe {

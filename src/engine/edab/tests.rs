@@ -94,13 +94,15 @@ fn compare(name: &str, limits: GpuLimits, sizes: &[[usize; 2]]) -> anyhow::Resul
 }
 
 /// The last has more tiles than fit on any card together.
-const UGLY: [[usize; 2]; 9] = [
+const UGLY: [[usize; 2]; 11] = [
     [64, 128],
     [1, 1],
     [1, 7],
     [5, 3],
     [9, 8],
     [23, 30],
+    [17, 33],
+    [64, 64],
     [45, 60],
     [33, 257],
     [136, 520],
@@ -118,6 +120,23 @@ fn stages_of_each_width_equal_the_cpus() -> anyhow::Result<()> {
 fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Result<()> {
     for name in ["enc1", "enc2", "enc3"] {
         compare(name, SMALL_CARD, &[[5, 3], [45, 60], [64, 128]])?;
+    }
+    Ok(())
+}
+
+/// Sizes that a cluster of 8 blocks takes, with less rows than blocks, one row each, and several.
+#[test]
+fn stages_equal_the_cpus_in_clusters_of_eight() -> anyhow::Result<()> {
+    let limits = GpuLimits {
+        cluster_blocks: Some(8),
+        ..GpuLimits::default()
+    };
+    for name in ["enc3", "dec1"] {
+        compare(
+            name,
+            limits,
+            &[[1, 1], [1, 170], [5, 3], [8, 33], [23, 30], [32, 64]],
+        )?;
     }
     Ok(())
 }
@@ -140,9 +159,14 @@ fn microseconds_of_each_stage() -> anyhow::Result<()> {
         ("enc1", 64, shallow, [90, 120]),
         ("enc2", 128, deep, [45, 60]),
         ("enc3", 16, deep, [23, 30]),
+        ("dec1", 16, shallow, [23, 30]),
+        ("dec2", 16, shallow, [45, 60]),
+        ("dec3", 16, shallow, [90, 120]),
         ("enc1", 64, shallow, [256, 256]),
         ("enc2", 128, deep, [128, 128]),
         ("enc3", 16, deep, [64, 64]),
+        ("dec2", 16, shallow, [128, 128]),
+        ("dec3", 16, shallow, [256, 256]),
     ];
     for (name, channels, dilations, size) in stages {
         let order = ChannelOrder::natural(channels);

@@ -163,6 +163,10 @@ fn ffm_equals_the_cpu_networks() -> anyhow::Result<()> {
         assert_near("u by columns", conv2d, 2e-3, |c, pixel| {
             u[(SCAN_WIDTH + c) * pitch + by_columns(pixel)].to_f32()
         })?;
+        for rows in [&u, &scratch.projected.to_vec()?] {
+            let mut pads = rows.chunks_exact(pitch).flat_map(|row| &row[area..]);
+            assert!(pads.all(|x| *x == f16::ZERO), "{size:?}: a row's end");
+        }
         let scanned = scratch.scanned.to_vec()?;
         let (_, scan) = of("ffm.ss2d.scan")?;
         // dt, B and C are rounded too, and a state sums up dozens of steps.

@@ -9,9 +9,8 @@ use super::{DIRECTIONS, STATES, SelectiveScan};
 const PITCH: usize = 16;
 /// Channels of a block.
 const CHANNELS: usize = 3;
-/// Warps that share a channel, each with four states of every slab.
-const GROUPS: usize = 4;
-const SLAB: usize = 16;
+/// Warps of a channel, each with a chunk of consecutive steps.
+const CHUNKS: usize = 4;
 const LANES: usize = 32;
 /// The highest rank of delta's projection.
 pub(crate) const MAX_RANK: usize = 4;
@@ -19,12 +18,12 @@ pub(crate) const MAX_RANK: usize = 4;
 pub(crate) const MAX_STATES: usize = 64;
 /// The most pixels of a map.
 pub(crate) const MAX_LENGTH: usize = 1 << 16;
-/// Up to this length a thread takes fewer steps, so that the last chunk wastes fewer.
+/// Up to this length a thread takes fewer steps, so that more threads have some.
 const SHORT_LENGTH: usize = 1024;
 const SHORT_STEPS: usize = 8;
 
 /// Threads of a block.
-pub(crate) const THREADS: usize = CHANNELS * GROUPS * LANES;
+pub(crate) const THREADS: usize = CHANNELS * CHUNKS * LANES;
 
 /// An element type that the scan reads and writes.
 pub(crate) trait ScanElement: Copy {
@@ -34,13 +33,16 @@ pub(crate) trait ScanElement: Copy {
 
 impl ScanElement for f16 {
     const VARIANTS: &'static [Variant] = &[
-        Variant::new::<Self>("scan_f16_16", 16),
-        Variant::new::<Self>("scan_f16_8", SHORT_STEPS),
+        Variant::new::<Self>("scan_f16", 16, 8),
+        Variant::new::<Self>("scan_f16_small", SHORT_STEPS, 4),
     ];
 }
 
 impl ScanElement for f32 {
-    const VARIANTS: &'static [Variant] = &[Variant::new::<Self>("scan_f32_8", SHORT_STEPS)];
+    const VARIANTS: &'static [Variant] = &[
+        Variant::new::<Self>("scan_f32", SHORT_STEPS, 8),
+        Variant::new::<Self>("scan_f32_small", SHORT_STEPS, 4),
+    ];
 }
 
 /// One compilation of the kernel.
@@ -50,14 +52,17 @@ pub(crate) struct Variant {
     pub(crate) name: &'static str,
     /// Consecutive steps of a thread.
     steps: usize,
+    /// States whose B and C arrive in shared memory together.
+    batch: usize,
     element_bytes: usize,
 }
 
 impl Variant {
-    const fn new<T>(name: &'static str, steps: usize) -> Self {
+    const fn new<T>(name: &'static str, steps: usize, batch: usize) -> Self {
         Self {
             name,
             steps,
+            batch,
             element_bytes: size_of::<T>(),
         }
     }
@@ -71,11 +76,9 @@ impl Variant {
 
     /// Returns the dynamic shared memory of a block.
     pub(crate) fn shared_bytes(&self) -> usize {
-        let chunk = LANES * self.steps;
-        let ring = 2 * (2 * SLAB + MAX_RANK) * chunk * self.element_bytes;
-        let deltas_and_sums = (2 * 2 + GROUPS) * CHANNELS * chunk * size_of::<f32>();
-        let decay_and_carried = 2 * CHANNELS * SLAB * size_of::<f32>();
-        ring + deltas_and_sums + decay_and_carried
+        let batches = 2 * 2 * self.batch * CHUNKS * LANES * self.steps * self.element_bytes;
+        let handover = (2 * CHUNKS + 1) * MAX_STATES + CHUNKS * LANES + MAX_RANK + 2;
+        batches + CHANNELS * handover * size_of::<f32>()
     }
 }
 

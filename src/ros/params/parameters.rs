@@ -1,6 +1,6 @@
 //! The values of one node's parameters, and the rules by which they change.
 
-use super::{PARAMETERS, Parameter, Settings, Value};
+use super::{Change, PARAMETERS, Parameter, Settings, Value};
 use crate::labels::ClassTable;
 
 /// Why a parameter was not set.
@@ -13,10 +13,12 @@ pub enum ParameterError {
         name: String,
     },
     /// It is fixed once the node runs.
-    #[error("parameter '{name}' is read-only: set it when the node is started")]
+    #[error("parameter '{name}' is read-only, {reason}: set it when the node is started")]
     ReadOnly {
         /// The parameter.
         name: &'static str,
+        /// Why it is.
+        reason: &'static str,
     },
     /// The value is of another type, or not one of those that it takes.
     #[error("parameter '{name}' was not set: {reason}")]
@@ -33,6 +35,15 @@ pub enum ParameterError {
 pub struct Parameters {
     settings: Settings,
     classes: Option<ClassTable>,
+}
+
+/// What a change makes of the parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// The parameters with the change.
+    pub parameters: Parameters,
+    /// Whether a network must be loaded, and its classes admitted, before they hold.
+    pub loads: bool,
 }
 
 impl Parameters {
@@ -54,6 +65,11 @@ impl Parameters {
         let drivable = find("drivable_classes")?;
         self.settings = self.with(drivable, drivable.value(&self.settings))?;
         Ok(())
+    }
+
+    /// Forgets the classes, once the weights are gone.
+    pub fn forget_classes(&mut self) {
+        self.classes = None;
     }
 
     /// Returns the values in force.
@@ -83,22 +99,27 @@ impl Parameters {
         Some(parameter.value(&self.settings))
     }
 
-    /// Sets parameters of a running node, all or none; errs at the first that does not fit.
-    pub fn set(
-        &mut self,
-        changes: impl IntoIterator<Item = (String, Value)>,
-    ) -> Result<(), ParameterError> {
-        let mut changed = self.clone();
-        for (name, value) in changes {
-            let parameter = find(&name)?;
-            if !parameter.live {
-                let name = parameter.name;
-                return Err(ParameterError::ReadOnly { name });
-            }
-            changed.settings = changed.with(parameter, value)?;
+    /// Returns the parameters of a running node with all of the changes; errs at the first that
+    /// does not fit.
+    ///
+    /// Where a network is loaded and they ask for another, class names are checked with that one's.
+    pub fn with_changes(&self, changes: &[(String, Value)]) -> Result<Changed, ParameterError> {
+        let mut parameters = self.clone();
+        let loads = self.classes.is_some()
+            && (changes.iter())
+                .any(|(name, _)| find(name).is_ok_and(|found| found.change == Change::Loads));
+        if loads {
+            parameters.forget_classes();
         }
-        *self = changed;
-        Ok(())
+        for (name, value) in changes {
+            let parameter = find(name)?;
+            if let Change::Never(reason) = parameter.change {
+                let name = parameter.name;
+                return Err(ParameterError::ReadOnly { name, reason });
+            }
+            parameters.settings = parameters.with(parameter, value.clone())?;
+        }
+        Ok(Changed { parameters, loads })
     }
 
     fn with(&self, parameter: &Parameter, value: Value) -> Result<Settings, ParameterError> {
@@ -199,28 +220,52 @@ mod tests {
 
     #[test]
     fn a_running_node_takes_all_changes_or_none() -> Result<(), ParameterError> {
-        let mut parameters = running();
-        let alpha = || ("overlay_alpha".to_owned(), Value::Real(0.25));
-        let refused = parameters.set([alpha(), ("threads".to_owned(), Value::Integer(1))]);
-        assert_eq!(refused, Err(ParameterError::ReadOnly { name: "threads" }));
-        assert_eq!(parameters, running());
-        parameters.set([alpha()])?;
-        assert_eq!(parameters.get("overlay_alpha"), Some(Value::Real(0.25)));
+        let alpha = ("overlay_alpha".to_owned(), Value::Real(0.25));
+        let autostart = ("autostart".to_owned(), Value::Truth(false));
+        let refused = running().with_changes(&[alpha.clone(), autostart]);
+        assert!(matches!(refused, Err(ParameterError::ReadOnly { .. })));
+        let changed = running().with_changes(&[alpha])?;
+        assert!(!changed.loads);
+        let now = changed.parameters.get("overlay_alpha");
+        assert_eq!(now, Some(Value::Real(0.25)));
+        Ok(())
+    }
+
+    #[test]
+    fn other_weights_are_loaded_before_class_names_are_checked() -> Result<(), ParameterError> {
+        let weights = ("weights".to_owned(), text("other.safetensors"));
+        let classes = Value::Texts(vec!["asphalt".into()]);
+        let both = [weights, ("drivable_classes".to_owned(), classes)];
+        let mut changed = running().with_changes(&both)?;
+        assert!(changed.loads);
+        let names = || vec!["sky".into(), "asphalt".into()];
+        let of_file = |names| ClassTable {
+            names,
+            palette: vec![[0; 3]; 2],
+            drivable: vec![false; 2],
+            ignore_id: 255,
+        };
+        changed.parameters.admit_classes(of_file(names()))?;
+        assert_eq!(changed.parameters.drivable(), [false, true]);
+        let none = vec!["sky".into(), "road".into()];
+        assert!(changed.parameters.admit_classes(of_file(none)).is_err());
+        // Before the first network there is none to load anew.
+        assert!(!Parameters::default().with_changes(&both)?.loads);
         Ok(())
     }
 
     #[test]
     fn drivable_classes_are_the_weights_own_unless_chosen() -> Result<(), ParameterError> {
-        let mut parameters = running();
+        let parameters = running();
         assert_eq!(parameters.drivable(), [false, true, false]);
         let chosen = |names: &[&str]| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
             ("drivable_classes".to_owned(), Value::Texts(names))
         };
-        parameters.set([chosen(&["Road", "Pavement"])])?;
-        assert_eq!(parameters.drivable(), [false, true, true]);
+        let changed = parameters.with_changes(&[chosen(&["Road", "Pavement"])])?;
+        assert_eq!(changed.parameters.drivable(), [false, true, true]);
         let refused = parameters
-            .set([chosen(&["road"])])
+            .with_changes(&[chosen(&["road"])])
             .err()
             .map(|error| error.to_string());
         assert!(refused.is_some_and(|sentence| sentence.contains("Sky, Road, Pavement")));

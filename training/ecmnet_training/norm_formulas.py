@@ -1,0 +1,90 @@
+"""What the fused kernels share: batch norm with PReLU as they compute it, and how they tile.
+
+    x_hat = (x - mean) rstd,   z = gamma x_hat + beta,   y = z where z > 0, slope z elsewhere
+
+Tensors are rows `[p, c]` of a channels-last picture, p = b h w. A layer's `params` are f32
+`[3, c]`: gamma, beta, slope; its `stats` `[2, c]`: the batch's sums of x and of x^2; its `grads`,
+laid out as `params`: the sums of dz x_hat, of dz, and of dy z where z <= 0. The kernel that writes
+a tensor adds up its sums in f32; the kernels that read it turn them into mean and rstd themselves.
+"""
+
+import triton
+import triton.language as tl
+
+_MAX_BLOCKS = 528
+"""Four programs for each of an H100's 132 processors; more rows are a loop."""
+
+
+def blocks_for(rows: int, tile_rows: int) -> int:
+    """How many programs share the tiles."""
+    return min(triton.cdiv(rows, tile_rows), _MAX_BLOCKS)
+
+
+@triton.jit
+def terms_of(params_ptr, stats_ptr, c, ok, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
+    """(scale, shift, slope) of the channels `c`, each of `c`'s shape: z = scale x + shift."""
+    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
+    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
+    rstd = 1.0 / tl.sqrt(tl.maximum(second - mean * mean, 0.0) + eps)
+    scale = tl.load(params_ptr + c, mask=ok, other=0.0) * rstd
+    shift = tl.load(params_ptr + C + c, mask=ok, other=0.0) - mean * scale
+    return scale, shift, tl.load(params_ptr + 2 * C + c, mask=ok, other=0.0)
+
+
+@triton.jit
+def backward_terms_of(params_ptr, stats_ptr, grads_ptr, c, ok, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
+    """(scale, shift, slope, of_x, constant): dx = scale dz - of_x x + constant.
+
+    That is gamma rstd (dz - mean(dz) - x_hat mean(dz x_hat)), sorted by what changes from pixel to
+    pixel.
+    """
+    scale, shift, slope = terms_of(params_ptr, stats_ptr, c, ok, rows, eps, C)
+    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
+    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
+    rstd = 1.0 / tl.sqrt(tl.maximum(second - mean * mean, 0.0) + eps)
+    mean_product = tl.load(grads_ptr + c, mask=ok, other=0.0) / rows
+    mean_dz = tl.load(grads_ptr + C + c, mask=ok, other=0.0) / rows
+    of_x = scale * rstd * mean_product
+    return scale, shift, slope, of_x, of_x * mean - scale * mean_dz
+
+
+@triton.jit
+def activated(x, scale, shift, slope):  # noqa: ANN001, ANN201
+    """y in f32."""
+    z = scale * x.to(tl.float32) + shift
+    return tl.where(z > 0, z, slope * z)
+
+
+@triton.jit
+def through_activation(dy, x, scale, shift, slope):  # noqa: ANN001, ANN201
+    """(dz, dz x, dy z where z <= 0) of the gradient `dy`; `add_gradients` takes their sums."""
+    x = x.to(tl.float32)
+    z = scale * x + shift
+    dz = tl.where(z > 0, dy, slope * dy)
+    return dz, dz * x, tl.where(z > 0, 0.0, dy * z)
+
+
+@triton.jit
+def through_norm(dy, x, scale, shift, slope, of_x, constant):  # noqa: ANN001, ANN201
+    """dx from the gradient of y."""
+    x = x.to(tl.float32)
+    dz = tl.where(scale * x + shift > 0, dy, slope * dy)
+    return scale * dz - of_x * x + constant
+
+
+@triton.jit
+def add_gradients(grads_ptr, stats_ptr, c, ok, dz, dz_x, slope, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
+    """Adds a program's sums of dz, dz x and the slope's share to the layer's gradients."""
+    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
+    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
+    rstd = 1.0 / tl.sqrt(tl.maximum(second - mean * mean, 0.0) + eps)
+    tl.atomic_add(grads_ptr + c, rstd * (dz_x - mean * dz), mask=ok, sem="relaxed")
+    tl.atomic_add(grads_ptr + C + c, dz, mask=ok, sem="relaxed")
+    tl.atomic_add(grads_ptr + 2 * C + c, slope, mask=ok, sem="relaxed")
+
+
+@triton.jit
+def add_stats(stats_ptr, c, ok, first, second, C: tl.constexpr):  # noqa: ANN001, ANN201
+    """Adds a program's sums of a tensor and of its square to the `stats` of the norm behind it."""
+    tl.atomic_add(stats_ptr + c, first, mask=ok, sem="relaxed")
+    tl.atomic_add(stats_ptr + C + c, second, mask=ok, sem="relaxed")

@@ -1,0 +1,68 @@
+"""EDAB's fused training pass against autograd of the plain formulas in f64."""
+
+import copy
+import os
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+pytest.importorskip("triton")
+from ecmnet_training.edab import EDAB  # noqa: E402
+from ecmnet_training.edab_triton import edab  # noqa: E402
+from ecmnet_training.layers import PReLU  # noqa: E402
+
+# f32 moves what enters a PReLU by up to 1e-5; a value that changed sides would change gradients.
+SAFE_FROM_KINK = 4e-5
+
+
+def made_block(channels: int, dilation: int) -> EDAB:
+    """A block with no parameter at its neutral start."""
+    torch.manual_seed(channels)
+    generator = torch.Generator().manual_seed(channels)
+    block = EDAB(channels, dilation)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return block
+
+
+@pytest.mark.parametrize(
+    ("channels", "dilation", "size", "seed"),
+    [(16, 2, (9, 35), 42), (64, 4, (11, 9), 57), (128, 1, (5, 7), 12)],
+)
+def test_the_fused_block_and_its_gradients_equal_autograd(
+    channels: int, dilation: int, size: tuple[int, int], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    block = made_block(channels, dilation)
+    exact = copy.deepcopy(block).double()
+    block = block.to(DEVICE).to(memory_format=torch.channels_last)
+    x = torch.randn(2, channels, *size, generator=generator, dtype=torch.float64)
+    dy = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+
+    given, single = x.clone().requires_grad_(), x.float().to(DEVICE).requires_grad_()
+    distances = []
+    for module in exact.modules():
+        if isinstance(module, PReLU):
+            module.register_forward_pre_hook(
+                lambda _, values: distances.append(values[0].abs().min().item())
+            )
+    expected, got = exact(given), edab(block, single)
+    assert min(distances) > SAFE_FROM_KINK, "choose another seed"
+    expected.backward(dy)
+    got.backward(dy.float().to(DEVICE))
+
+    pairs = {"output": (got, expected), "input": (single.grad, given.grad)}
+    for name, parameter in exact.named_parameters():
+        pairs[name] = (block.get_parameter(name).grad, parameter.grad)
+    for name, statistic in exact.named_buffers():
+        if "running" in name:
+            pairs[name] = (block.get_buffer(name), statistic)
+    for name, (a, b) in pairs.items():
+        error = (a.detach().cpu().double() - b.detach()).norm() / b.detach().norm().clamp(min=1e-2)
+        # f32 sums of a few hundred products, through eight norms.
+        assert error < 1e-4, f"{name}: {error:.1e}"

@@ -7,6 +7,7 @@ pub mod bag;
 pub mod bilinear;
 pub mod cdr;
 pub mod decode;
+pub mod drivable;
 #[cfg(feature = "cuda")]
 pub mod engine;
 pub mod error;
@@ -17,10 +18,12 @@ pub mod msg;
 pub mod network;
 pub mod ops;
 pub mod overlay;
+pub mod pose;
 pub mod preprocess;
 #[cfg(feature = "ros")]
 pub mod ros;
 pub mod segmenter;
+pub mod transform;
 pub mod weights_path;
 pub mod world;
 

@@ -4,18 +4,24 @@
 //! vision_msgs of ROS 2 Jazzy). Image data is borrowed from the message's bytes.
 
 pub mod camera_info;
+pub mod cloud;
 pub mod geometry;
 pub mod grid;
 pub mod header;
 pub mod image;
 pub mod label_info;
+pub mod polygon;
+pub mod scan;
 
 pub use camera_info::CameraInfo;
+pub use cloud::{PointCloud2, PointField};
 pub use geometry::{Odometry, Pose, Quaternion, TfMessage, Transform, TransformStamped, Vector3};
 pub use grid::OccupancyGrid;
 pub use header::{Header, Stamp};
 pub use image::{CompressedImage, Image};
 pub use label_info::{LabelInfo, VisionClass};
+pub use polygon::PolygonStamped;
+pub use scan::LaserScan;
 
 use crate::cdr::{CdrError, CdrReader, CdrWriter};
 

@@ -33,15 +33,17 @@ mod truth;
 mod vehicle;
 mod vehicle_body;
 
+pub use crate::pose::Pose;
 pub use camera::{Intrinsics, optical_in_link};
-pub use geometry::Pose;
 pub use light::Weather;
 pub use motion::Twist;
 pub use record::{
     CAMERA_INFO_TOPIC, GRID_TOPIC, IMAGE_TOPIC, LABELS_TOPIC, ODOMETRY_TOPIC, record_drive,
 };
-pub use scene::Class;
-pub use truth::{CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, TruthGrid};
+pub use scene::{Class, Footprint};
+pub use truth::{
+    CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, Obstacle, TruthGrid,
+};
 
 use camera::RayTable;
 use contact::ContactMap;
@@ -62,7 +64,7 @@ use shade::Shader;
 use shadow::ShadowMap;
 use shot::Shot;
 use traffic::Traffic;
-use truth::{View, truth_grid};
+use truth::{View, obstacles, truth_grid};
 
 /// What to render.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +84,10 @@ pub struct WorldConfig {
     pub pixel_aspect: Option<f64>,
     /// Camera pitch, degrees, positive looking down.
     pub pitch_deg: f64,
+    /// How far the camera nods about `pitch_deg`, degrees, as a sine that no pose tells.
+    pub nod_deg: f64,
+    /// How often it nods, Hz.
+    pub nod_hz: f64,
     /// Camera height over the ground, metres.
     pub camera_height_m: f64,
     /// plumb_bob: k1, k2, p1, p2, k3.
@@ -104,6 +110,8 @@ impl Default for WorldConfig {
             hfov_deg: 58.0,
             pixel_aspect: None,
             pitch_deg: 0.0,
+            nod_deg: 0.0,
+            nod_hz: 1.0,
             camera_height_m: 1.4,
             distortion: [-0.08, 0.02, 0.0004, -0.0003, 0.0],
             weather: None,
@@ -143,12 +151,16 @@ pub struct WorldFrame {
     pub camera: Intrinsics,
     /// base_link (on the ground under the vehicle) in odom; odom is level and starts at frame 0.
     pub base_in_odom: Pose,
-    /// The camera's link (x forward) in base_link; constant.
+    /// The camera's link (x forward) in base_link; constant, without the nod.
     pub camera_in_base: Pose,
+    /// How far the camera looks down beyond `camera_in_base`, radians.
+    pub nod_rad: f64,
     /// Velocity in base_link.
     pub twist: Twist,
     /// The drivable area in base_link.
     pub truth_grid: TruthGrid,
+    /// Everything around that stands in the way, in base_link.
+    pub obstacles: Vec<Obstacle>,
 }
 
 /// A made world, ready to render any frame of its drive.
@@ -222,7 +234,13 @@ impl World {
         let since_start_ns = (index as f64 * 1e9 / self.config.rate_hz).round() as i64;
         let seconds = since_start_ns as f64 * 1e-9;
         let base = self.motion.pose(&self.course, seconds);
-        let optical = base.then(&self.camera_in_base).then(&optical_in_link());
+        let nod_rad = self.config.nod_deg.to_radians()
+            * (std::f64::consts::TAU * self.config.nod_hz * seconds).sin();
+        let nod = Pose::from_euler([0.0; 3], 0.0, nod_rad, 0.0);
+        let optical = base
+            .then(&self.camera_in_base)
+            .then(&nod)
+            .then(&optical_in_link());
         let eye = eye_from_pose(&optical);
         let ego_m = self
             .motion
@@ -277,8 +295,10 @@ impl World {
             camera: self.camera,
             base_in_odom: self.odom_in_world.inverse().then(&base),
             camera_in_base: self.camera_in_base,
+            nod_rad,
             twist: self.motion.twist(&self.course, seconds),
             truth_grid,
+            obstacles: obstacles(&self.config.grid, &base, &things),
         }
     }
 
@@ -411,6 +431,8 @@ fn check(config: &WorldConfig) -> Result<(), WorldError> {
         45.0,
         "-30 to 45 degrees",
     )?;
+    within("nod_deg", config.nod_deg, 0.0, 5.0, "0 to 5 degrees")?;
+    within("nod_hz", config.nod_hz, 0.0, 10.0, "0 to 10 Hz")?;
     within(
         "camera_height_m",
         config.camera_height_m,

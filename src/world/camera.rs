@@ -1,6 +1,6 @@
 //! The camera: pinhole with plumb_bob distortion, any pixel aspect, and its table of view rays.
 
-use super::geometry::Pose;
+use crate::pose::Pose;
 
 /// Intrinsics and distortion as in sensor_msgs/CameraInfo (REP-104), pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,9 +1,9 @@
 //! How the vehicle moves: its place, attitude and speed at any time, from the seed alone.
 
 use super::course::Course;
-use super::geometry::Pose;
 use super::layout::LANE_WIDTH_M;
 use super::random::{Draws, smooth_noise};
+use crate::pose::Pose;
 
 /// The vehicle's velocity in base_link (REP-103 axes).
 #[derive(Clone, Copy, Debug, PartialEq)]

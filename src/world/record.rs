@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use super::camera::{Intrinsics, optical_in_link};
-use super::geometry::Pose;
 use super::{World, WorldFrame};
 use crate::bag::{BagError, BagWriter, Qos, TopicId};
 use crate::msg::{
     self, CameraInfo, Header, Image, Message as _, OccupancyGrid, Odometry, Quaternion, Stamp,
     TfMessage, Transform, TransformStamped, Vector3,
 };
+use crate::pose::Pose;
 
 /// Topic of the frames, `sensor_msgs/msg/Image`, rgb8.
 pub const IMAGE_TOPIC: &str = "/camera/image_raw";

@@ -44,9 +44,9 @@ pub(crate) struct Part {
     pub(crate) class: Class,
 }
 
-/// The ground that a thing stands on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Footprint {
+/// The ground that a thing stands on, metres.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Footprint {
     /// Overhead or flush: does not stand in the way.
     Nothing,
     /// A convex quadrilateral, counter-clockwise.
@@ -56,8 +56,8 @@ pub(crate) enum Footprint {
 }
 
 impl Footprint {
-    /// Whether the point is within `margin` metres of the footprint.
-    pub(crate) fn covers(&self, p: [f32; 2], margin: f32) -> bool {
+    /// Returns whether the point is within `margin` metres of the footprint; corners are not rounded.
+    pub fn covers(&self, p: [f32; 2], margin: f32) -> bool {
         match self {
             Footprint::Nothing => false,
             Footprint::Disc(centre, radius) => {
@@ -70,6 +70,17 @@ impl Footprint {
                 let inward = ex * (p[1] - a[1]) - ey * (p[0] - a[0]);
                 inward >= -margin * (ex * ex + ey * ey).sqrt()
             }),
+        }
+    }
+}
+
+impl Footprint {
+    /// Returns the footprint with each of its points moved by `place`.
+    pub(crate) fn moved(&self, place: impl Fn([f32; 2]) -> [f32; 2]) -> Self {
+        match *self {
+            Footprint::Nothing => Footprint::Nothing,
+            Footprint::Quad(corners) => Footprint::Quad(corners.map(place)),
+            Footprint::Disc(centre, radius_m) => Footprint::Disc(place(centre), radius_m),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The true drivable area: what the ground around the vehicle is, where the camera sees it.
 
 use super::camera::Intrinsics;
-use super::geometry::Pose;
 use super::layout::Ground;
-use super::scene::{Footprint, Thing};
+use super::scene::{Class, Footprint, Thing};
 use super::shade::Shader;
+use crate::pose::Pose;
 
 /// Free road.
 pub const CELL_FREE: i8 = 0;
@@ -59,6 +59,15 @@ impl TruthGrid {
             self.origin_m[1] + (row as f64 + 0.5) * self.resolution_m,
         ]
     }
+}
+
+/// Something that stands in the way, seen or not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Obstacle {
+    /// Its class.
+    pub class: Class,
+    /// The ground that it stands on, in base_link.
+    pub footprint: Footprint,
 }
 
 /// What the camera saw, pixel by pixel.
@@ -178,6 +187,29 @@ fn on_ground(base: &Pose, x: f64, y: f64) -> [f64; 2] {
     let height = -(base.translation[2] + r[2][0] * x + r[2][1] * y) / r[2][2];
     let p = base.apply([x, y, height]);
     [p[0], p[1]]
+}
+
+/// The things around `base_in_world` that stand in the way, whether the camera sees them or not.
+pub(crate) fn obstacles(
+    extent: &GridExtent,
+    base_in_world: &Pose,
+    things: &[&Thing],
+) -> Vec<Obstacle> {
+    let world_in_base = base_in_world.inverse();
+    let base_from_world = |[x, y]: [f32; 2]| {
+        let p = world_in_base.apply([x as f64, y as f64, 0.0]);
+        [p[0] as f32, p[1] as f32]
+    };
+    nearby(extent, base_in_world, things)
+        .into_iter()
+        .filter_map(|index| {
+            let thing = things[index as usize];
+            Some(Obstacle {
+                class: thing.parts.first()?.class,
+                footprint: thing.footprint.moved(base_from_world),
+            })
+        })
+        .collect()
 }
 
 fn nearby(extent: &GridExtent, base: &Pose, things: &[&Thing]) -> Vec<u32> {

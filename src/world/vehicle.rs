@@ -43,7 +43,8 @@ pub(crate) fn vehicle(
     wheels(&mut list, on, body);
     lamps(&mut list, on, kind, body, lit, braking, draws);
     let length = kind.half_length_m();
-    let footprint = on.rectangle(-length, length, -body.half_width, body.half_width);
+    let [rear, front] = body.ends_m();
+    let footprint = on.rectangle(rear, front, -body.half_width, body.half_width);
     let mut thing = Thing::new(list.parts, footprint, 130.0);
     thing.contact = Some(Contact {
         centre: on.origin,

@@ -167,6 +167,14 @@ const BUS: Body = Body {
     wheel: 0.48,
 };
 
+impl Body {
+    /// x of the rear and of the front bumper, metres.
+    pub(crate) fn ends_m(&self) -> [f32; 2] {
+        let x = || self.contour.iter().map(|p| p[0]);
+        [x().fold(0.0, f32::min), x().fold(0.0, f32::max)]
+    }
+}
+
 impl VehicleKind {
     /// A kind as common as on the road.
     pub(crate) fn drawn(draws: &mut Draws) -> Self {

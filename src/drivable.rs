@@ -1,0 +1,23 @@
+//! The drivable area from one camera: label masks laid on the ground.
+//!
+//! `CameraInfo -> Camera -> GroundView (with a pose and a ground plane) -> Observer (with a mask)
+//! -> Evidence a cell -> RollingGrid -> DrivableGrid`; clouds, scan and boundary are made from the
+//! evidence or the grid. Everything is in the frame of the grid, which is fixed (`odom`) or the
+//! vehicle's own (`base_link`); metres, REP-103 axes.
+
+mod body;
+pub mod boundary;
+pub mod camera;
+pub mod config;
+pub mod feet;
+pub mod grid;
+pub mod ground;
+pub mod lattice;
+pub mod lens;
+pub mod messages;
+pub mod observe;
+pub mod pitch;
+pub mod points;
+pub mod region;
+pub mod scan;
+pub mod surface;

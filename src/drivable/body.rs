@@ -1,0 +1,405 @@
+//! Bodies on wheels over ground that shows below them. A camera sees the road under a bumper, and a
+//! cell there is not free; only the body's build tells, and what of it is in the image.
+use super::feet::Feet;
+use super::observe::Scene;
+use super::surface::{Standing, Surface, Wheels};
+
+/// Columns and rows of the mask of which one is looked at for bodies: a tyre at 20 m is wider.
+const COLUMN_STRIDE: usize = 4;
+const ROW_STRIDE: usize = 2;
+/// Heights above the ground, metres: one of the first is within every body on wheels, of cars with a
+/// low bonnet as of lorries whose lower edge is high; the others are within some.
+const BODY_LEVELS_M: [f64; 4] = [0.8, 0.45, 1.2, 0.25];
+const WITHIN: usize = 2;
+/// Rows of something else that do not part a body's run: cracks, mirrors, a wrong pixel.
+const CRACK_ROWS: usize = 8;
+/// The least height of a body, metres.
+const LEAST_HEIGHT_M: f64 = 1.5;
+/// So far beside a run its body is looked at, in so many steps; metres.
+const REACH_M: f64 = 1.2;
+const STEPS: usize = 12;
+/// The widest thing that hides a part of a body, such as a person before a car, in those steps.
+const WIDEST_BEFORE: usize = 10;
+/// Ground that shows over less than this is not told from what hides it, metres.
+const CRACK_M: f64 = 0.15;
+/// What a body's corners are rounded off by, metres.
+const CORNER_M: f64 = 0.05;
+/// So far beside a pixel a body is looked for that something hides there, metres.
+const BEFORE_BODY_M: [f64; 4] = [0.2, 0.4, 0.7, 1.0];
+/// Steps that a tyre and its arch are wide.
+const TYRE_STEPS: usize = 9;
+/// The least share of its apparent range at which a body's lower edge is, a little more: for heights.
+const EDGE_SHARE: f64 = 0.85;
+/// So far beside a point the foot of what hides a body over it is looked for, metres.
+const BEFORE_REACH_M: f64 = 1.4;
+/// Columns that are told together to show a body or none.
+const BLOCK_COLUMNS: usize = 16;
+/// Blocks beside one within which a lifted point's pixel stays: lenses bend, cameras lean a little.
+const NEAR_BLOCKS: usize = 2;
+/// Rows within which a pixel of a body belongs to a run in one of the columns looked at.
+const NEAR_ROWS: usize = 12;
+
+/// The bodies on wheels of one frame.
+pub(super) struct Bodies<'a> {
+    scene: &'a Scene<'a>,
+    feet: &'a Feet,
+    /// Optical coordinates of one metre upward.
+    up: [f64; 3],
+    /// For each block of columns, whether a body shows in it or near it.
+    blocks: Vec<bool>,
+    /// Runs of bodies, column by column of those looked at.
+    runs: Vec<Run>,
+    /// For each column looked at, its first run; and the number of runs.
+    first_runs: Vec<usize>,
+    /// What is found of each run.
+    outlines: Vec<Outline>,
+}
+
+/// A column's unbroken run of a body's pixels.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    column: usize,
+    top: usize,
+    bottom: usize,
+    wheels: Wheels,
+}
+
+/// What the columns around a run tell of its body.
+#[derive(Clone, Copy, Debug)]
+struct Outline {
+    wheels: Wheels,
+    /// Its height, metres.
+    height_m: f64,
+    /// The lowest row that shows it.
+    bottom: usize,
+    /// Row of the body's lower edge, less its tyres.
+    sill_row: usize,
+}
+
+impl<'a> Bodies<'a> {
+    pub(super) fn new(scene: &'a Scene<'a>, feet: &'a Feet, first_row: usize) -> Self {
+        let mut bodies = Self {
+            scene,
+            feet,
+            up: scene.view.optical_up(),
+            blocks: Vec::new(),
+            runs: Vec::new(),
+            first_runs: Vec::new(),
+            outlines: Vec::new(),
+        };
+        bodies.find_runs(first_row);
+        bodies.find_blocks();
+        bodies.outlines = bodies.runs.iter().map(|run| bodies.outline(run)).collect();
+        bodies
+    }
+
+    /// Finds the runs that reach below `first_row`.
+    fn find_runs(&mut self, first_row: usize) {
+        let mask = self.scene.mask;
+        let standing: [Option<Standing>; 256] =
+            std::array::from_fn(|id| match self.scene.surfaces.surface(id as u8) {
+                Surface::Standing(standing) => Some(*standing),
+                _ => None,
+            });
+        let wheels = standing.map(|standing| standing?.wheels);
+        let columns = mask.width.div_ceil(COLUMN_STRIDE);
+        let mut open: Vec<Option<Run>> = vec![None; columns];
+        let rows = mask.ids.chunks_exact(mask.width.max(1)).take(mask.height);
+        for (row, ids) in rows.enumerate().step_by(ROW_STRIDE) {
+            let ids = ids.iter().step_by(COLUMN_STRIDE);
+            for (column, (id, open)) in ids.zip(&mut open).enumerate() {
+                match (wheels[usize::from(*id)], &mut *open) {
+                    (None, None) => {}
+                    (Some(_), Some(run)) => run.bottom = row,
+                    (Some(wheels), None) => {
+                        *open = Some(Run {
+                            column: column * COLUMN_STRIDE,
+                            top: row,
+                            bottom: row,
+                            wheels,
+                        });
+                    }
+                    (None, Some(run)) if row <= run.bottom + CRACK_ROWS => {}
+                    // What stands before a body does not part it.
+                    (None, Some(_)) if standing[usize::from(*id)].is_some() => {}
+                    (None, Some(run)) => {
+                        self.runs.extend((run.bottom >= first_row).then_some(*run));
+                        *open = None;
+                    }
+                }
+            }
+        }
+        self.runs.extend(open.into_iter().flatten());
+        for run in &mut self.runs {
+            // Between the rows looked at.
+            let below = (run.bottom + 1) * mask.width + run.column;
+            let id = mask.ids.get(below);
+            run.bottom += usize::from(id.is_some_and(|id| wheels[usize::from(*id)].is_some()));
+        }
+        self.runs.sort_by_key(|run| (run.column, run.top));
+        self.first_runs = (0..=columns)
+            .map(|column| {
+                self.runs
+                    .partition_point(|run| run.column < column * COLUMN_STRIDE)
+            })
+            .collect();
+    }
+
+    fn find_blocks(&mut self) {
+        let mut shows = vec![false; self.scene.mask.width.div_ceil(BLOCK_COLUMNS)];
+        for run in &self.runs {
+            if let Some(shows) = shows.get_mut(run.column / BLOCK_COLUMNS) {
+                *shows = true;
+            }
+        }
+        // A camera that leans has no upright columns.
+        let is_upright = self.up[0].abs() < 0.08 * self.up[1].abs();
+        self.blocks = (0..shows.len())
+            .map(|block| {
+                let end = (block + NEAR_BLOCKS + 1).min(shows.len());
+                let near = shows.get(block.saturating_sub(NEAR_BLOCKS)..end);
+                !is_upright || near.is_some_and(|near| near.contains(&true))
+            })
+            .collect();
+    }
+
+    /// What the columns within reach of a run tell of its body.
+    fn outline(&self, run: &Run) -> Outline {
+        let range_m = self.scene.range_m(run.bottom, run.column);
+        let focal_px = self.scene.view.camera().focal_px()[0];
+        let reach = range_m.map_or(0.0, |range_m| REACH_M * focal_px / range_m);
+        let step = (reach as usize / STEPS).next_multiple_of(COLUMN_STRIDE);
+        let step = step.max(COLUMN_STRIDE);
+        let left = self.linked(run, step, |away| run.column.checked_sub(away));
+        let right = self.linked(run, step, |away| Some(run.column + away));
+        let own = [Some(*run)];
+        // Over the road, its lower edge seems to be farther away than it is.
+        let near_m = range_m.map(|range_m| range_m * EDGE_SHARE);
+        let height_m = (left.iter().chain(&own).chain(&right).flatten())
+            .filter_map(|run| self.height_m(run.top, run.column, near_m?))
+            .fold(LEAST_HEIGHT_M, f64::max);
+        // What hangs down reaches the ground at the lowest.
+        let hanging = self.scene.point(run.bottom, run.column).and_then(|point| {
+            let optical = self.scene.view.optical_from_ground(point);
+            self.place_over(optical, run.wheels.clearance_m(height_m))
+        });
+        let sill_row = self.sill_row(&own, &left, &right);
+        Outline {
+            sill_row: hanging.map_or(sill_row, |[row, _]| sill_row.max(row)),
+            wheels: run.wheels,
+            bottom: run.bottom,
+            height_m,
+        }
+    }
+
+    /// The runs of the body on one side of a run, nearest first.
+    fn linked(
+        &self,
+        run: &Run,
+        step: usize,
+        at: impl Fn(usize) -> Option<usize>,
+    ) -> [Option<Run>; STEPS] {
+        let mut found = [None; STEPS];
+        let mut last = *run;
+        let mut missed = 0;
+        let mut is_hidden = false;
+        for (index, linked) in found.iter_mut().enumerate() {
+            let column = at((index + 1) * step).filter(|column| *column < self.scene.mask.width);
+            let Some(column) = column else {
+                break;
+            };
+            let overlap = |other: &&Run| {
+                last.bottom.min(other.bottom) as i64 - last.top.max(other.top) as i64
+            };
+            let next = self.runs_at(column).iter().max_by_key(overlap);
+            if let Some(next) = next.filter(|next| overlap(next) > 0) {
+                (*linked, last, missed, is_hidden) = (Some(*next), *next, 0, false);
+                continue;
+            }
+            missed += 1;
+            let before = self.feet.foot_row((last.top + last.bottom) / 2, column);
+            is_hidden |= before.is_some_and(|foot| foot > last.bottom);
+            if missed > if is_hidden { WIDEST_BEFORE } else { 1 } {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The lower edge less what hangs down from it over less than a tyre's width: of the edge's
+    /// highest rows within windows of that width around a run, the lowest.
+    fn sill_row(
+        &self,
+        own: &[Option<Run>; 1],
+        left: &[Option<Run>; STEPS],
+        right: &[Option<Run>; STEPS],
+    ) -> usize {
+        let edge = |run: &Option<Run>| {
+            let run = run.as_ref()?;
+            let foot = self.feet.foot_row(run.bottom, run.column);
+            // Where something nearer hides the edge, the columns beside it tell.
+            foot.is_none_or(|foot| foot <= run.bottom + ROW_STRIDE)
+                .then_some(run.bottom)
+        };
+        let mut edges = [None; 2 * TYRE_STEPS + 1];
+        let around = (left.iter().take(TYRE_STEPS).rev()).chain(own).chain(right);
+        for (row, run) in edges.iter_mut().zip(around) {
+            *row = edge(run);
+        }
+        let highest = |window: &[Option<usize>]| window.iter().flatten().min().copied();
+        edges
+            .windows(TYRE_STEPS + 1)
+            .filter_map(highest)
+            .max()
+            .unwrap_or(usize::MAX)
+    }
+
+    #[inline]
+    fn runs_at(&self, column: usize) -> &[Run] {
+        let column = column / COLUMN_STRIDE;
+        match (self.first_runs.get(column), self.first_runs.get(column + 1)) {
+            (Some(first), Some(next)) => self.runs.get(*first..*next).unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+
+    /// Height over the ground of what a pixel shows at a range, metres.
+    fn height_m(&self, row: usize, column: usize, range_m: f64) -> Option<f64> {
+        let ray = self.scene.rays.ray(row, column)?;
+        let upward = (0..3).map(|i| ray[i] * self.up[i]).sum::<f64>();
+        let along = (1.0 - upward * upward).max(1e-9).sqrt();
+        Some(self.scene.view.height_m() + range_m * upward / along)
+    }
+
+    /// Whether a body stands over a ground point that shows below it: it does not if the point,
+    /// lifted to the body's lower edge, is not on the body's image. The place is the point's own.
+    #[inline]
+    pub(super) fn overhang(&self, optical: [f64; 3], [row, column]: [usize; 2]) -> bool {
+        if self.blocks.get(column / BLOCK_COLUMNS) != Some(&true) {
+            return false;
+        }
+        let Some(body) = self.body_over(optical, row) else {
+            return self.is_crack(optical, [row, column]);
+        };
+        let lifted = self.place_over(optical, body.wheels.clearance_m(body.height_m));
+        let is_over = lifted.is_some_and(|[row, column]| {
+            let mut near = self.columns_near(column, CORNER_M * self.metre_px(optical));
+            row <= body.sill_row && near.any(|column| self.stands_at(row, column))
+        });
+        is_over || self.is_crack(optical, [row, column])
+    }
+
+    /// Whether ground shows between two things closer to each other than `CRACK_M`, with something
+    /// over it: a body may reach there behind what hides it.
+    fn is_crack(&self, optical: [f64; 3], [row, column]: [usize; 2]) -> bool {
+        let above = self.place_over(optical, BODY_LEVELS_M[0]);
+        // A row up, where both of what it lies between still show.
+        let row = row.saturating_sub(2);
+        if !above.is_some_and(|[row, column]| self.stands_at(row, column)) {
+            return false;
+        }
+        let reach = (CRACK_M * self.metre_px(optical)) as usize;
+        let step = (reach / 4).max(1);
+        let near = || (step..=reach.max(step)).step_by(step);
+        near().any(|aside| self.stands_at(row, column.saturating_sub(aside)))
+            && near().any(|aside| self.stands_at(row, column + aside))
+    }
+
+    /// The body that may be over a ground point: on its image over the point, or just beside whatever
+    /// nearer hides it there. `shown` is the point's own row: what reaches lower is nearer.
+    #[inline]
+    fn body_over(&self, optical: [f64; 3], shown: usize) -> Option<Outline> {
+        let places = BODY_LEVELS_M.map(|height_m| self.place_over(optical, height_m));
+        let metre_px = self.metre_px(optical);
+        let near = |[row, column]: [usize; 2], aside_m: f64| {
+            let columns = self.columns_near(column, aside_m * metre_px);
+            columns.map(move |column| [row, column])
+        };
+        let within = || places.iter().take(WITHIN).flatten().copied();
+        let mut close = within().flat_map(|place| near(place, CORNER_M));
+        if !close.any(|[row, column]| self.stands_at(row, column)) {
+            return None;
+        }
+        let farther = |[row, column]: [usize; 2]| {
+            let body = self.body_at(row, column)?;
+            (body.bottom < shown).then_some(body)
+        };
+        let over = places.iter().flatten().copied();
+        let over = over.flat_map(|place| near(place, CORNER_M));
+        if let Some(body) = over.filter_map(farther).next() {
+            return Some(body);
+        }
+        let hidden = within().find_map(|[row, column]| {
+            let reach = (BEFORE_REACH_M * metre_px) as usize;
+            let lowest = self.feet.lowest_row(row, column, reach);
+            let range_m = self
+                .scene
+                .range_m(lowest.filter(|foot| *foot > shown)?, column)?;
+            Some(self.scene.view.camera().focal_px()[0] / range_m)
+        });
+        // Wide in the image as things are there that hide it.
+        let before_px = hidden?;
+        let beside = BEFORE_BODY_M.into_iter().flat_map(|aside_m| {
+            within().flat_map(move |[row, column]| {
+                let columns = self.columns_near(column, aside_m * before_px);
+                columns.map(move |column| [row, column])
+            })
+        });
+        // The lower edge over the point itself is hidden.
+        let body = beside.filter_map(farther).next()?;
+        Some(Outline {
+            sill_row: usize::MAX,
+            ..body
+        })
+    }
+
+    /// Columns that a metre across is wide at a point.
+    fn metre_px(&self, optical: [f64; 3]) -> f64 {
+        self.scene.view.camera().focal_px()[0] / optical[2]
+    }
+
+    /// A column, and those so far to either side of it, within the image.
+    fn columns_near(&self, column: usize, aside_px: f64) -> impl Iterator<Item = usize> + use<> {
+        let last = self.scene.mask.width.saturating_sub(1);
+        let aside = aside_px as usize;
+        [
+            column,
+            column.saturating_sub(aside),
+            (column + aside).min(last),
+        ]
+        .into_iter()
+    }
+
+    /// The body that a pixel shows.
+    #[inline]
+    fn body_at(&self, row: usize, column: usize) -> Option<Outline> {
+        match self.scene.surface(row, column) {
+            Surface::Standing(standing) if standing.wheels.is_some() => {}
+            _ => return None,
+        }
+        let apart = |run: &Run| run.top.saturating_sub(row) + row.saturating_sub(run.bottom);
+        let sampled = column / COLUMN_STRIDE;
+        let first = *self.first_runs.get(sampled.saturating_sub(1))?;
+        let last = self.first_runs.len().saturating_sub(1).min(sampled + 2);
+        let runs = self.runs.get(first..*self.first_runs.get(last)?)?;
+        let (index, run) = (runs.iter().enumerate()).min_by_key(|(_, run)| apart(run))?;
+        (apart(run) <= NEAR_ROWS)
+            .then(|| self.outlines.get(first + index).copied())
+            .flatten()
+    }
+
+    #[inline]
+    fn stands_at(&self, row: usize, column: usize) -> bool {
+        matches!(self.scene.surface(row, column), Surface::Standing(_))
+    }
+
+    /// The pixel of a point at a height over a ground point; beyond the image's edge, the one on it.
+    #[inline]
+    fn place_over(&self, optical: [f64; 3], height_m: f64) -> Option<[usize; 2]> {
+        let lifted = [0, 1, 2].map(|i| optical[i] + height_m * self.up[i]);
+        let camera = self.scene.view.camera();
+        camera
+            .pixel_from_ray(lifted)
+            .map(|pixel| camera.nearest_place(pixel))
+    }
+}

@@ -1,0 +1,531 @@
+//! The rolling grid: what many frames say about each cell, as log-odds that fade. What is blocked is
+//! remembered out of view; what is free there only until something could have come in.
+
+use super::lattice::CellLattice;
+use super::observe::Evidence;
+use crate::pose::Pose;
+
+/// A cell that is not decided.
+pub const UNKNOWN: i8 = -1;
+/// A cell that a vehicle may use.
+pub const FREE: i8 = 0;
+/// A cell that must not be entered.
+pub const LETHAL: i8 = 100;
+
+/// Log-odds from which on a cell is decided.
+const DECIDED: f32 = 0.3;
+/// A cell is never surer to be free, nor to be blocked, than this; so two frames turn it.
+const FREE_LIMIT: f32 = -2.0;
+const BLOCKED_LIMIT: f32 = 1.0;
+/// What one look at the ground adds where a pixel is no longer than a cell, and at the least.
+const GROUND_STEP: f32 = 1.0;
+const LEAST_WEIGHT: f32 = 0.7;
+/// What one look at something that stands adds: more, for a missed obstacle costs more.
+const TAKEN_STEP: f32 = 2.2;
+/// The most cells of a grid: 200 m x 200 m at 0.1 m.
+const MOST_CELLS: f64 = 4e6;
+
+/// Extent and memory of a grid.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GridConfig {
+    /// Extent along x and y, metres.
+    pub size_m: [f64; 2],
+    /// Side of a cell, metres; 0.02 to 2.
+    pub resolution_m: f64,
+    /// How far ahead of base_link the grid's middle lies, metres.
+    pub ahead_m: f64,
+    /// Time after which what is not seen again counts for 1/e, seconds.
+    pub decay_s: f64,
+    /// How fast something may come into cells that are not seen, metres a second: a free cell that
+    /// is out of view stays free only until that could be there from the nearest cell that is not.
+    pub entry_mps: f64,
+}
+
+impl Default for GridConfig {
+    fn default() -> Self {
+        Self {
+            size_m: [20.0, 20.0],
+            resolution_m: 0.1,
+            ahead_m: 0.0,
+            decay_s: 3.0,
+            entry_mps: 15.0,
+        }
+    }
+}
+
+/// Why there is no grid, or no frame in it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum GridError {
+    /// A setting out of range.
+    #[error("grid.{name} is {value}; it must be {range}")]
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is accepted.
+        range: &'static str,
+    },
+    /// Evidence for another number of cells.
+    #[error("the grid has {cells} cells, the evidence is for {got}")]
+    Cells {
+        /// Cells of the grid.
+        cells: usize,
+        /// Cells of the evidence.
+        got: usize,
+    },
+}
+
+/// A published grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrivableGrid {
+    /// Where its cells are, in the grid's frame.
+    pub lattice: CellLattice,
+    /// `UNKNOWN`, `FREE`, a cost from 1 to 99, or `LETHAL`; row-major, x fastest.
+    pub cells: Vec<i8>,
+}
+
+/// An axis-aligned grid that follows the vehicle by whole cells.
+#[derive(Clone, Debug)]
+pub struct RollingGrid {
+    config: GridConfig,
+    /// Cell (0, 0) on the lattice of whole cells around the frame's origin.
+    origin: [i64; 2],
+    columns: usize,
+    rows: usize,
+    cells: Vec<Cell>,
+    moved: Vec<Cell>,
+    stamp_ns: Option<i64>,
+    /// Part of a cell by which what may come in is ahead of the last whole one.
+    entered: f64,
+    /// Cells that what may come in reaches next, and after that.
+    front: Vec<usize>,
+    next_front: Vec<usize>,
+}
+
+/// One cell's memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cell {
+    /// Log-odds of being blocked; 0 is unknown.
+    odds: f32,
+    /// Cost of what was last seen to block it.
+    cost: i8,
+}
+
+impl RollingGrid {
+    /// Returns an empty grid; errs on a setting out of range.
+    pub fn new(config: GridConfig) -> Result<Self, GridError> {
+        let within = |name, value: f64, low: f64, high: f64, range| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(GridError::Setting { name, value, range })
+            }
+        };
+        let m = config.resolution_m;
+        within("resolution_m", m, 0.02, 2.0, "0.02 to 2 m")?;
+        for side_m in config.size_m {
+            within("size_m", side_m, m, 2000.0, "one cell to 2000 m")?;
+        }
+        within(
+            "ahead_m",
+            config.ahead_m,
+            -1000.0,
+            1000.0,
+            "-1000 to 1000 m",
+        )?;
+        within("decay_s", config.decay_s, 0.05, 3600.0, "0.05 to 3600 s")?;
+        within("entry_mps", config.entry_mps, 0.0, 100.0, "0 to 100 m/s")?;
+        let [columns, rows] = config.size_m.map(|side_m| (side_m / m).round());
+        within(
+            "size_m",
+            columns * rows,
+            1.0,
+            MOST_CELLS,
+            "of at most 4 million cells",
+        )?;
+        let (columns, rows) = (columns as usize, rows as usize);
+        Ok(Self {
+            config,
+            origin: [0; 2],
+            columns,
+            rows,
+            cells: vec![Cell::default(); columns * rows],
+            moved: Vec::new(),
+            stamp_ns: None,
+            entered: 0.0,
+            front: Vec::new(),
+            next_front: Vec::new(),
+        })
+    }
+
+    /// Forgets everything, for when the clock or the odometry was set.
+    pub fn clear(&mut self) {
+        self.cells.fill(Cell::default());
+        self.stamp_ns = None;
+    }
+
+    /// Moves the grid to the vehicle, by whole cells; what leaves it is forgotten.
+    pub fn follow(&mut self, base_in_grid: &Pose) {
+        let m = self.config.resolution_m;
+        let (sin, cos) = base_in_grid.yaw().sin_cos();
+        let middle = [cos, sin];
+        let half = [self.columns as f64 * 0.5, self.rows as f64 * 0.5];
+        let origin = [0, 1].map(|i| {
+            let centre_m = base_in_grid.translation[i] + self.config.ahead_m * middle[i];
+            (centre_m / m - half[i]).round() as i64
+        });
+        let by = [0, 1].map(|i| origin[i].saturating_sub(self.origin[i]));
+        self.origin = origin;
+        if by == [0, 0] {
+            return;
+        }
+        self.moved.clear();
+        self.moved.resize(self.cells.len(), Cell::default());
+        let kept_columns = overlap(by[0], self.columns);
+        for row in overlap(by[1], self.rows) {
+            let to = row * self.columns;
+            let from = (row as i64 + by[1]) * self.columns as i64 + by[0];
+            let from = (from + kept_columns.start as i64) as usize;
+            let kept = self.cells.get(from..from + kept_columns.len());
+            let place = self
+                .moved
+                .get_mut(to + kept_columns.start..to + kept_columns.end);
+            if let (Some(place), Some(kept)) = (place, kept) {
+                place.copy_from_slice(kept);
+            }
+        }
+        std::mem::swap(&mut self.cells, &mut self.moved);
+    }
+
+    /// Returns where the cells are now.
+    pub fn lattice(&self) -> CellLattice {
+        CellLattice {
+            origin_m: self
+                .origin
+                .map(|cell| cell as f64 * self.config.resolution_m),
+            cell_m: self.config.resolution_m,
+            columns: self.columns,
+            rows: self.rows,
+        }
+    }
+
+    /// Takes in what a frame says about each cell of `lattice()`; frames of several cameras may have
+    /// one stamp. A stamp before the last one empties the grid first. Errs, with nothing taken in,
+    /// where the evidence is for another number of cells.
+    pub fn fuse(&mut self, stamp_ns: i64, evidence: &[Evidence]) -> Result<(), GridError> {
+        if evidence.len() != self.cells.len() {
+            return Err(GridError::Cells {
+                cells: self.cells.len(),
+                got: evidence.len(),
+            });
+        }
+        if self.stamp_ns.is_some_and(|before| stamp_ns < before) {
+            self.clear();
+        }
+        let elapsed_s = self
+            .stamp_ns
+            .map_or(0.0, |before| stamp_ns.saturating_sub(before) as f64 * 1e-9);
+        self.stamp_ns = Some(stamp_ns);
+        let keep = (-elapsed_s / self.config.decay_s).exp() as f32;
+        for (cell, evidence) in self.cells.iter_mut().zip(evidence) {
+            cell.odds *= keep;
+            cell.take(*evidence);
+        }
+        self.entered += self.config.entry_mps * elapsed_s / self.config.resolution_m;
+        let rings = self.entered.floor();
+        self.entered -= rings;
+        self.give_up_unseen(rings as usize, evidence);
+        Ok(())
+    }
+
+    /// Free cells that the frame does not see, and that lie within `rings` cells of one that is not
+    /// free or of the grid's edge, become unknown.
+    fn give_up_unseen(&mut self, rings: usize, evidence: &[Evidence]) {
+        let (columns, rows) = (self.columns, self.rows);
+        let beside = |at: usize| {
+            let (row, column) = (at / columns, at % columns);
+            let across = column.saturating_sub(1)..(column + 2).min(columns);
+            let along = row.saturating_sub(1)..(row + 2).min(rows);
+            along.flat_map(move |row| across.clone().map(move |column| row * columns + column))
+        };
+        let is_edge = |at: usize| {
+            let (row, column) = (at / columns, at % columns);
+            row == 0 || column == 0 || row + 1 == rows || column + 1 == columns
+        };
+        let is_free = |cells: &[Cell], at: usize| cells.get(at).is_some_and(Cell::is_free);
+        let is_left = |cells: &[Cell], at: usize| {
+            is_free(cells, at) && evidence.get(at) == Some(&Evidence::Unseen)
+        };
+        if rings == 0 {
+            return;
+        }
+        self.front.clear();
+        for (at, evidence) in evidence.iter().enumerate() {
+            let is_left = *evidence == Evidence::Unseen && is_free(&self.cells, at);
+            if is_left && (is_edge(at) || beside(at).any(|other| !is_free(&self.cells, other))) {
+                self.front.push(at);
+            }
+        }
+        for _ in 0..rings {
+            for at in &self.front {
+                if let Some(cell) = self.cells.get_mut(*at) {
+                    cell.odds = 0.0;
+                }
+            }
+            self.next_front.clear();
+            for at in &self.front {
+                let reached = beside(*at).filter(|other| is_left(&self.cells, *other));
+                self.next_front.extend(reached);
+            }
+            self.next_front.sort_unstable();
+            self.next_front.dedup();
+            std::mem::swap(&mut self.front, &mut self.next_front);
+            if self.front.is_empty() {
+                break;
+            }
+        }
+    }
+
+    /// Returns the cells as they stand.
+    pub fn drivable(&self) -> DrivableGrid {
+        let cells = self.cells.iter().map(|cell| match cell.odds {
+            odds if odds <= -DECIDED => FREE,
+            odds if odds >= DECIDED => cell.cost,
+            _ => UNKNOWN,
+        });
+        DrivableGrid {
+            lattice: self.lattice(),
+            cells: cells.collect(),
+        }
+    }
+}
+
+impl Cell {
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.odds <= -DECIDED
+    }
+
+    #[inline]
+    fn take(&mut self, evidence: Evidence) {
+        match evidence {
+            Evidence::Unseen => {}
+            // Something may have moved in where the shadow is.
+            Evidence::Hidden => self.odds = self.odds.max(0.0),
+            Evidence::Ground { cost: FREE, weight } => {
+                let step = GROUND_STEP * weight.max(LEAST_WEIGHT);
+                self.odds = (self.odds - step).max(FREE_LIMIT);
+            }
+            Evidence::Ground { cost, weight } => {
+                let step = GROUND_STEP * weight.max(LEAST_WEIGHT);
+                self.odds = (self.odds + step).min(BLOCKED_LIMIT);
+                self.cost = cost;
+            }
+            // One look is enough to say so, two to unsay it.
+            Evidence::Taken { weight } => {
+                let step = TAKEN_STEP * weight.max(LEAST_WEIGHT);
+                self.odds = (self.odds + step).clamp(DECIDED, BLOCKED_LIMIT);
+                self.cost = LETHAL;
+            }
+            // Inferred, not seen: one look at the ground unsays it.
+            Evidence::Overhung => {
+                self.odds = DECIDED;
+                self.cost = LETHAL;
+            }
+        }
+    }
+}
+
+/// The places of `count` that a move by `by` leaves filled.
+fn overlap(by: i64, count: usize) -> std::ops::Range<usize> {
+    let count = count as i64;
+    let start = (-by).clamp(0, count);
+    let end = (count - by).clamp(start, count);
+    start as usize..end as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Result, ensure};
+
+    const SECOND: i64 = 1_000_000_000;
+    const SEEN_FREE: Evidence = Evidence::Ground {
+        cost: FREE,
+        weight: 1.0,
+    };
+    const SEEN_TAKEN: Evidence = Evidence::Taken { weight: 1.0 };
+
+    fn grid() -> Result<RollingGrid, GridError> {
+        RollingGrid::new(GridConfig {
+            size_m: [1.0, 0.6],
+            resolution_m: 0.2,
+            entry_mps: 0.0,
+            ..GridConfig::default()
+        })
+    }
+
+    fn at(x: f64, y: f64) -> Pose {
+        Pose::from_euler([x, y, 0.0], 0.0, 0.0, 0.0)
+    }
+
+    #[test]
+    fn cells_are_unknown_until_seen_and_again_when_long_unseen() -> Result<()> {
+        let mut grid = grid()?;
+        ensure!(grid.drivable().cells == [UNKNOWN; 15]);
+        let mut evidence = [Evidence::Unseen; 15];
+        evidence[3] = SEEN_FREE;
+        evidence[4] = Evidence::Ground {
+            cost: 80,
+            weight: 1.0,
+        };
+        evidence[5] = SEEN_TAKEN;
+        evidence[6] = Evidence::Hidden;
+        grid.fuse(0, &evidence)?;
+        let cells = grid.drivable().cells;
+        ensure!(
+            cells[2..7] == [UNKNOWN, FREE, 80, LETHAL, UNKNOWN],
+            "{cells:?}"
+        );
+        grid.fuse(SECOND, &[Evidence::Unseen; 15])?;
+        ensure!(grid.drivable().cells[3..6] == [FREE, 80, LETHAL]);
+        grid.fuse(6 * SECOND, &[Evidence::Unseen; 15])?;
+        ensure!(
+            grid.drivable().cells == [UNKNOWN; 15],
+            "6 s are two decay times"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn free_cells_out_of_view_last_until_something_could_have_come_in() -> Result<()> {
+        let mut grid = RollingGrid::new(GridConfig {
+            size_m: [1.1, 1.1],
+            resolution_m: 0.1,
+            entry_mps: 1.0,
+            ..GridConfig::default()
+        })?;
+        let free = |grid: &RollingGrid| {
+            let cells = grid.drivable().cells;
+            cells.iter().filter(|cell| **cell == FREE).count()
+        };
+        let mut evidence = [SEEN_FREE; 121];
+        evidence[60] = SEEN_TAKEN;
+        grid.fuse(0, &evidence)?;
+        ensure!(free(&grid) == 120);
+        // In 0.1 s one cell from the edge, and from what stands in the middle.
+        grid.fuse(SECOND / 10, &[Evidence::Unseen; 121])?;
+        ensure!(free(&grid) == 9 * 9 - 3 * 3, "{}", free(&grid));
+        // What is seen stays.
+        let mut half = [Evidence::Unseen; 121];
+        half[..55].fill(SEEN_FREE);
+        grid.fuse(SECOND / 5, &half)?;
+        ensure!(grid.drivable().cells[..55].iter().all(|cell| *cell == FREE));
+        ensure!(grid.drivable().cells[60] == LETHAL);
+        grid.fuse(SECOND, &[Evidence::Unseen; 121])?;
+        ensure!(free(&grid) == 0 && grid.drivable().cells[60] == LETHAL);
+        Ok(())
+    }
+
+    #[test]
+    fn one_look_blocks_a_free_cell_and_a_shadow_makes_it_unknown() -> Result<()> {
+        for (evidence, expected) in [
+            (SEEN_TAKEN, LETHAL),
+            (Evidence::Overhung, LETHAL),
+            (Evidence::Hidden, UNKNOWN),
+        ] {
+            let mut grid = grid()?;
+            for frame in 0..20 {
+                grid.fuse(frame * SECOND / 15, &[SEEN_FREE; 15])?;
+            }
+            grid.fuse(2 * SECOND, &[evidence; 15])?;
+            ensure!(grid.drivable().cells == [expected; 15], "{evidence:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_cell_that_something_left_is_free_again_in_two_frames() -> Result<()> {
+        let mut grid = grid()?;
+        for frame in 0..20 {
+            grid.fuse(frame * SECOND / 15, &[SEEN_TAKEN; 15])?;
+        }
+        grid.fuse(20 * SECOND / 15, &[SEEN_FREE; 15])?;
+        ensure!(grid.drivable().cells[0] != FREE);
+        grid.fuse(21 * SECOND / 15, &[SEEN_FREE; 15])?;
+        ensure!(grid.drivable().cells == [FREE; 15]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_grid_moves_by_whole_cells_and_keeps_what_it_knows() -> Result<()> {
+        let mut grid = grid()?;
+        grid.follow(&at(10.03, -4.0));
+        let [x, y] = grid.lattice().origin_m;
+        let snapped = |m: f64| ((m / 0.2).round() - m / 0.2).abs() < 1e-9;
+        ensure!(
+            snapped(x) && snapped(y) && (x - 9.53).abs() <= 0.1,
+            "{x} {y}"
+        );
+        let mut evidence = [Evidence::Unseen; 15];
+        evidence[7] = SEEN_TAKEN;
+        grid.fuse(0, &evidence)?;
+        let [cx, cy] = grid.lattice().centre_m(1, 2);
+        grid.follow(&at(10.23, -4.2));
+        let cells = grid.drivable();
+        ensure!(cells.cells[11] == LETHAL, "{:?}", cells.cells);
+        let [nx, ny] = cells.lattice.centre_m(2, 1);
+        ensure!(
+            (nx - cx).abs() < 1e-9 && (ny - cy).abs() < 1e-9,
+            "the same place"
+        );
+        grid.follow(&at(12.0, -4.2));
+        ensure!(grid.drivable().cells == [UNKNOWN; 15], "out of the grid");
+        grid.follow(&at(-1e9, 1e9));
+        ensure!(grid.drivable().cells == [UNKNOWN; 15]);
+        Ok(())
+    }
+
+    #[test]
+    fn the_middle_lies_ahead_along_the_heading() -> Result<()> {
+        let mut grid = RollingGrid::new(GridConfig {
+            ahead_m: 8.0,
+            ..GridConfig::default()
+        })?;
+        let left = Pose::from_euler([0.0; 3], 0.0, 0.0, std::f64::consts::FRAC_PI_2);
+        grid.follow(&left);
+        let [x, y] = grid.lattice().origin_m;
+        ensure!((x + 10.0).abs() < 1e-9 && (y + 2.0).abs() < 1e-9, "{x} {y}");
+        Ok(())
+    }
+
+    #[test]
+    fn time_set_back_empties_the_grid() -> Result<()> {
+        let mut grid = grid()?;
+        grid.fuse(10 * SECOND, &[SEEN_FREE; 15])?;
+        grid.fuse(9 * SECOND, &[Evidence::Unseen; 15])?;
+        ensure!(grid.drivable().cells == [UNKNOWN; 15]);
+        Ok(())
+    }
+
+    #[test]
+    fn settings_out_of_range_and_evidence_of_another_size_are_refused() -> Result<()> {
+        let refused = |change: &dyn Fn(&mut GridConfig)| {
+            let mut config = GridConfig::default();
+            change(&mut config);
+            RollingGrid::new(config)
+                .err()
+                .map(|e| e.to_string())
+                .unwrap_or_default()
+        };
+        ensure!(refused(&|c| c.resolution_m = 0.0).contains("grid.resolution_m is 0"));
+        ensure!(refused(&|c| c.size_m = [20.0, f64::NAN]).contains("grid.size_m is NaN"));
+        ensure!(refused(&|c| c.size_m = [1500.0, 1500.0]).contains("4 million"));
+        ensure!(refused(&|c| c.decay_s = 0.0).contains("grid.decay_s"));
+        ensure!(refused(&|c| c.entry_mps = -1.0).contains("grid.entry_mps is -1"));
+        let error = grid()?.fuse(0, &[SEEN_FREE; 3]).err();
+        ensure!(error == Some(GridError::Cells { cells: 15, got: 3 }));
+        Ok(())
+    }
+}

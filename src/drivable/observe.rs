@@ -1,0 +1,573 @@
+//! What one frame says about each cell of a grid: cells are looked up in the mask, not pixels thrown
+//! at cells, so that far away a pixel fills every cell that it covers.
+
+use super::body::Bodies;
+use super::camera::RayTable;
+use super::feet::{Feet, Foot};
+use super::ground::GroundView;
+use super::lattice::CellLattice;
+use super::surface::{Surface, SurfaceTable};
+use crate::labels::LabelMask;
+
+/// Ground at less optical depth than this is not looked at, metres.
+const NEAREST_M: f64 = 0.1;
+/// Free cells in a row between two blocked ones that are taken to be under one body.
+const GAP_CELLS: usize = 2;
+/// Half of the longest thing with a margin, metres: so far beside a foot its lowest is looked for.
+const HALF_RIDER_M: f64 = 0.6;
+/// So high over the ground someone's lowest pixel may be, metres: a sole, a raised foot.
+const SOLE_M: f64 = 0.03;
+
+/// What a frame says about a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Evidence {
+    /// Not seen: outside the view, too far, or behind the vehicle's own bonnet.
+    #[default]
+    Unseen,
+    /// Behind something that stands.
+    Hidden,
+    /// Seen as ground.
+    Ground {
+        /// 0 free, to 99.
+        cost: i8,
+        /// How much of a pixel's length on the ground the cell is, at most 1.
+        weight: f32,
+    },
+    /// Taken by something that stands.
+    Taken {
+        /// As of `Ground`.
+        weight: f32,
+    },
+    /// Ground that shows, but so near below a body that the body may be over it.
+    Overhung,
+}
+
+/// A mask over the ground.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The camera over the ground.
+    pub view: &'a GroundView<'a>,
+    /// The camera's rays.
+    pub rays: &'a RayTable,
+    /// The mask, of the camera's size.
+    pub mask: &'a LabelMask,
+    /// What its classes are.
+    pub surfaces: &'a SurfaceTable,
+    /// Pixels that show the vehicle itself, non-zero, `[height, width]`; empty for none.
+    pub ego_mask: &'a [u8],
+    /// Ground farther from the camera than this is not looked at, metres.
+    pub horizon_m: f64,
+}
+
+impl Scene<'_> {
+    /// Returns what a pixel shows; nothing where it shows the vehicle itself.
+    #[inline]
+    pub(super) fn surface(&self, row: usize, column: usize) -> &Surface {
+        let at = row * self.mask.width + column;
+        if self.ego_mask.get(at).is_some_and(|own| *own != 0) {
+            return &Surface::Void;
+        }
+        let id = self.mask.ids.get(at);
+        id.map_or(&Surface::Void, |id| self.surfaces.surface(*id))
+    }
+
+    /// Returns the ground point that a pixel shows, if it shows the ground.
+    #[inline]
+    pub(super) fn point(&self, row: usize, column: usize) -> Option<[f64; 2]> {
+        let ray = self.rays.ray(row, column)?;
+        let [x, y, _] = self.view.point_from_ray(ray)?;
+        Some([x, y])
+    }
+
+    /// Returns the distance over the ground from the camera to what a pixel shows of it, metres.
+    #[inline]
+    pub(super) fn range_m(&self, row: usize, column: usize) -> Option<f64> {
+        let ([x, y], foot) = (self.point(row, column)?, self.view.foot_m());
+        Some((x - foot[0]).hypot(y - foot[1]))
+    }
+
+    /// The highest row that may show what is lower than the camera over ground nearer than the
+    /// horizon, within 8 rows: that of the farthest ground.
+    fn first_ground_row(&self) -> usize {
+        let (width, height) = (self.mask.width, self.mask.height);
+        let shows_ground = |row: &usize| {
+            (0..width)
+                .step_by(16)
+                .any(|column| self.point(*row, column).is_some())
+        };
+        let row = (0..height).step_by(8).find(shows_ground);
+        row.unwrap_or(height).saturating_sub(8)
+    }
+}
+
+/// Lays masks on the ground; keeps its buffers from frame to frame.
+#[derive(Clone, Debug, Default)]
+pub struct Observer {
+    feet: Feet,
+    evidence: Vec<Evidence>,
+    blocked: Vec<bool>,
+}
+
+impl Observer {
+    /// Returns what `scene` says about each cell of `lattice`, row by row.
+    pub fn observe(&mut self, scene: &Scene<'_>, lattice: &CellLattice) -> &[Evidence] {
+        let first_row = scene.first_ground_row();
+        self.feet.find(scene.mask, scene.surfaces, first_row);
+        let look = Look {
+            scene,
+            feet: &self.feet,
+            bodies: Bodies::new(scene, &self.feet, first_row),
+            foot_m: scene.view.foot_m(),
+            weight_m2: lattice.cell_m * scene.view.height_m() * scene.view.camera().focal_px()[1],
+        };
+        self.evidence.clear();
+        for row in 0..lattice.rows {
+            let cells = 0..lattice.columns;
+            self.evidence
+                .extend(cells.map(|column| look.evidence(lattice.centre_m(row, column))));
+        }
+        close_gaps(&mut self.evidence, &mut self.blocked, lattice.columns);
+        for foot in self.feet.all() {
+            look.take_margin(foot, lattice, &mut self.evidence);
+        }
+        &self.evidence
+    }
+
+    /// Returns what the last frame said about each cell.
+    pub fn evidence(&self) -> &[Evidence] {
+        &self.evidence
+    }
+
+    /// Returns where things meet the ground in the mask last observed.
+    pub fn feet(&self) -> &Feet {
+        &self.feet
+    }
+}
+
+struct Look<'a> {
+    scene: &'a Scene<'a>,
+    feet: &'a Feet,
+    bodies: Bodies<'a>,
+    /// Ground point under the camera.
+    foot_m: [f64; 2],
+    /// Over the squared range, a cell's share of a pixel's length on the ground.
+    weight_m2: f64,
+}
+
+impl Look<'_> {
+    #[inline]
+    fn evidence(&self, point: [f64; 2]) -> Evidence {
+        let Scene {
+            view, horizon_m, ..
+        } = *self.scene;
+        let optical = view.optical_from_ground(point);
+        let (dx, dy) = (point[0] - self.foot_m[0], point[1] - self.foot_m[1]);
+        let squared = dx * dx + dy * dy;
+        if optical[2] < NEAREST_M || squared > horizon_m * horizon_m {
+            return Evidence::Unseen;
+        }
+        let camera = view.camera();
+        let pixel = camera.pixel_from_ray(optical);
+        let Some([row, column]) = pixel.and_then(|pixel| camera.place(pixel)) else {
+            return Evidence::Unseen;
+        };
+        let weight = (self.weight_m2 / squared).min(1.0) as f32;
+        match *self.scene.surface(row, column) {
+            Surface::Void => Evidence::Unseen,
+            Surface::Standing(standing) => {
+                let foot_row = self.feet.foot_row(row, column);
+                let foot_m = foot_row.and_then(|row| self.scene.range_m(row, column));
+                if foot_m.is_none_or(|foot_m| squared.sqrt() <= foot_m + standing.depth_m) {
+                    Evidence::Taken { weight }
+                } else {
+                    Evidence::Hidden
+                }
+            }
+            Surface::Flat(_) if self.bodies.overhang(optical, [row, column]) => Evidence::Overhung,
+            Surface::Flat(cost) => Evidence::Ground { cost, weight },
+        }
+    }
+
+    /// Takes the ground around the foot of someone whose outline is thinner than what they need:
+    /// discs from the line between their feet as far back as they reach.
+    fn take_margin(&self, foot: &Foot, lattice: &CellLattice, evidence: &mut [Evidence]) {
+        let Surface::Standing(standing) = *self.scene.surface(foot.row, foot.column) else {
+            return;
+        };
+        if standing.margin_m <= 0.0 {
+            return;
+        }
+        let Some(point) = self.scene.point(foot.row, foot.column) else {
+            return;
+        };
+        let depth_m = self.scene.view.optical_from_ground(point)[2];
+        let reach = HALF_RIDER_M * self.scene.view.camera().focal_px()[0] / depth_m;
+        let lowest = self.feet.lowest_row(foot.row, foot.column, reach as usize);
+        let Some(point) = lowest.and_then(|row| self.scene.point(row, foot.column)) else {
+            return;
+        };
+        let away = [0, 1].map(|i| point[i] - self.foot_m[i]);
+        let range_m = away[0].hypot(away[1]);
+        let is_near = range_m < self.scene.horizon_m && range_m > 0.0;
+        if !is_near {
+            return;
+        }
+        let weight = (self.weight_m2 / (range_m * range_m)).min(1.0) as f32;
+        let mut take = |middle: [f64; 2], radius_m: f64| {
+            lattice.for_each_within(middle, radius_m, |at| {
+                if let Some(cell) = evidence.get_mut(at) {
+                    *cell = Evidence::Taken { weight };
+                }
+            });
+        };
+        // The rest of someone whom the image's edge cuts may lie to any side of what shows.
+        let last = self.scene.mask.width.saturating_sub(1);
+        if foot.column.min(last.saturating_sub(foot.column)) <= reach as usize {
+            take(point, standing.margin_m + 0.5 * standing.depth_m);
+        }
+        let back_m = (standing.depth_m - standing.margin_m).max(0.0);
+        // Seen at a height, a foot seems to stand farther away.
+        let front_m = range_m * SOLE_M / self.scene.view.height_m();
+        let discs = ((back_m + front_m) / standing.margin_m)
+            .ceil()
+            .clamp(1.0, 64.0);
+        for disc in 0..=discs as usize {
+            let behind = ((back_m + front_m) * disc as f64 / discs - front_m) / range_m;
+            let middle = [0, 1].map(|i| point[i] + away[i] * behind);
+            take(middle, standing.margin_m);
+        }
+    }
+}
+
+/// Free cells between two blocked ones, along x or y, are under what blocks them.
+fn close_gaps(evidence: &mut [Evidence], blocked: &mut Vec<bool>, columns: usize) {
+    blocked.clear();
+    blocked.extend(
+        (evidence.iter()).map(|cell| matches!(cell, Evidence::Taken { .. } | Evidence::Overhung)),
+    );
+    let is_blocked = |at: Option<usize>| at.and_then(|at| blocked.get(at)) == Some(&true);
+    let is_enclosed = |at: usize, step: usize| {
+        (1..=GAP_CELLS).any(|k| is_blocked(at.checked_sub(k * step)))
+            && (1..=GAP_CELLS).any(|k| is_blocked(at.checked_add(k * step)))
+    };
+    for (at, cell) in evidence.iter_mut().enumerate() {
+        let is_free = matches!(cell, Evidence::Ground { cost: 0, .. });
+        if is_free && (is_enclosed(at, 1) || is_enclosed(at, columns)) {
+            *cell = Evidence::Overhung;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivable::camera::{CalibratedImage, Camera};
+    use crate::drivable::ground::{GroundAttitude, GroundPlane, optical_in_base};
+    use crate::drivable::points::ground_mask;
+    use crate::labels::ClassTable;
+    use crate::msg::CameraInfo;
+    use crate::pose::Pose;
+    use anyhow::{Context, Result, ensure};
+
+    const ROAD: u8 = 0;
+    const PAVEMENT: u8 = 1;
+    const WALL: u8 = 2;
+    const SKY: u8 = 3;
+    const CAR: u8 = 4;
+    const PERSON: u8 = 5;
+
+    /// An upright box on the ground: x and y, from and to, height over the ground, from and to.
+    struct Block {
+        x: [f64; 2],
+        y: [f64; 2],
+        z: [f64; 2],
+        id: u8,
+    }
+
+    /// A level road 8 m wide with pavements and blocks, seen from 1.5 m.
+    struct Street {
+        camera: Camera,
+        rays: RayTable,
+        surfaces: SurfaceTable,
+        optical: Pose,
+        mask: LabelMask,
+    }
+
+    impl Street {
+        fn new(blocks: &[Block]) -> Result<Self> {
+            let info = CameraInfo {
+                width: 640,
+                height: 360,
+                k: [457.0, 0.0, 319.5, 0.0, 457.0, 179.5, 0.0, 0.0, 1.0],
+                ..CameraInfo::default()
+            };
+            let image = CalibratedImage {
+                frame_id: "",
+                width: 640,
+                height: 360,
+                rectified: false,
+            };
+            let camera = Camera::new(&info, image)?;
+            let optical = optical_in_base([0.0; 2], 1.5, 0.0, 0.0);
+            let mut ids = Vec::with_capacity(640 * 360);
+            for row in 0..360 {
+                for column in 0..640 {
+                    let pixel = [f64::from(column), f64::from(row)];
+                    let ray = camera.ray_from_pixel(pixel).context("a ray")?;
+                    ids.push(id_along(optical.rotate(ray), blocks));
+                }
+            }
+            let names = ["Road", "Pavement", "Wall", "Sky", "Car", "Person"];
+            let classes = ClassTable {
+                names: names.map(str::to_owned).to_vec(),
+                palette: vec![[0; 3]; names.len()],
+                drivable: names.map(|name| name == "Road").to_vec(),
+                ignore_id: 255,
+            };
+            Ok(Self {
+                rays: RayTable::new(&camera),
+                camera,
+                surfaces: SurfaceTable::new(&classes),
+                optical,
+                mask: LabelMask {
+                    width: 640,
+                    height: 360,
+                    ids,
+                },
+            })
+        }
+
+        fn with_scene<T>(&self, ego: &[u8], look: impl FnOnce(&Scene<'_>) -> T) -> Result<T> {
+            let plane = GroundPlane::under(&Pose::IDENTITY, GroundAttitude::Level);
+            let view = GroundView::new(&self.camera, &self.optical, plane).context("a view")?;
+            Ok(look(&Scene {
+                view: &view,
+                rays: &self.rays,
+                mask: &self.mask,
+                surfaces: &self.surfaces,
+                ego_mask: ego,
+                horizon_m: 20.0,
+            }))
+        }
+
+        /// What the frame says about the cells at points.
+        fn at<const N: usize>(&self, ego: &[u8], points: [[f64; 2]; N]) -> Result<[Evidence; N]> {
+            let lattice = CellLattice {
+                origin_m: [0.0, -6.0],
+                cell_m: 0.1,
+                columns: 300,
+                rows: 120,
+            };
+            self.with_scene(ego, |scene| {
+                let mut observer = Observer::default();
+                let evidence = observer.observe(scene, &lattice);
+                points.map(|p| {
+                    lattice
+                        .cell_at(p)
+                        .map_or(Evidence::Unseen, |at| evidence[at])
+                })
+            })
+        }
+    }
+
+    /// The class that a ray from (0, 0, 1.5) meets first.
+    fn id_along(ray: [f64; 3], blocks: &[Block]) -> u8 {
+        let mut nearest = (f64::INFINITY, SKY);
+        if ray[2] < -1e-6 {
+            let steps = 1.5 / -ray[2];
+            let id = if (steps * ray[1]).abs() < 4.0 {
+                ROAD
+            } else {
+                PAVEMENT
+            };
+            nearest = (steps, id);
+        }
+        for block in blocks {
+            let (mut enter, mut leave) = (0.0f64, f64::INFINITY);
+            for (from, direction, [low, high]) in [
+                (0.0, ray[0], block.x),
+                (0.0, ray[1], block.y),
+                (1.5, ray[2], block.z),
+            ] {
+                let (a, b) = ((low - from) / direction, (high - from) / direction);
+                enter = enter.max(a.min(b));
+                leave = leave.min(a.max(b));
+            }
+            if enter <= leave && enter < nearest.0 {
+                nearest = (enter, block.id);
+            }
+        }
+        nearest.1
+    }
+
+    fn is_ground(evidence: Evidence, expected: i8) -> bool {
+        matches!(evidence, Evidence::Ground { cost, .. } if cost == expected)
+    }
+
+    fn is_taken(evidence: Evidence) -> bool {
+        matches!(evidence, Evidence::Taken { .. })
+    }
+
+    #[test]
+    fn road_and_pavement_are_seen_as_far_as_the_horizon_and_within_the_view() -> Result<()> {
+        let street = Street::new(&[])?;
+        let [near, side, far, beyond, behind, aside] = street.at(
+            &[],
+            [
+                [6.0, 0.0],
+                [9.0, 4.5],
+                [19.5, 0.0],
+                [20.5, 0.0],
+                [0.0, 0.0],
+                [2.0, 5.0],
+            ],
+        )?;
+        ensure!(
+            near == Evidence::Ground {
+                cost: 0,
+                weight: 1.0
+            }
+        );
+        ensure!(is_ground(side, 80));
+        // At 19.55 m a pixel is 19.55^2 / (1.5 * 457) = 0.56 m long.
+        let share =
+            matches!(far, Evidence::Ground { cost: 0, weight } if (weight - 0.179).abs() < 0.002);
+        ensure!(share, "{far:?}");
+        ensure!([beyond, behind, aside] == [Evidence::Unseen; 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_wall_takes_its_depth_and_what_is_behind_stays_hidden() -> Result<()> {
+        let wall = Block {
+            x: [8.0, 8.2],
+            y: [-1.0, 1.0],
+            z: [0.0, 1.8],
+            id: WALL,
+        };
+        let street = Street::new(&[wall])?;
+        let [before, on, hidden, beside] =
+            street.at(&[], [[7.7, 0.0], [8.15, 0.0], [19.0, 0.0], [10.0, 2.0]])?;
+        ensure!(is_ground(before, 0) && is_taken(on), "{before:?} {on:?}");
+        ensure!(
+            hidden == Evidence::Hidden && is_ground(beside, 0),
+            "{hidden:?} {beside:?}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn ground_seen_below_a_car_is_not_free_and_ground_beside_and_before_it_is() -> Result<()> {
+        // A body 0.3 m over the ground, on four wheels 0.8 m from its ends.
+        let mut blocks = vec![Block {
+            x: [8.0, 12.0],
+            y: [-0.9, 0.9],
+            z: [0.3, 1.45],
+            id: CAR,
+        }];
+        for x in [8.8, 10.9] {
+            for y in [-0.9, 0.7] {
+                blocks.push(Block {
+                    x: [x, x + 0.5],
+                    y: [y, y + 0.2],
+                    z: [0.0, 0.6],
+                    id: CAR,
+                });
+            }
+        }
+        let street = Street::new(&blocks)?;
+        let under: Vec<[f64; 2]> = (0..15)
+            .flat_map(|i| [-0.75, -0.3, 0.0, 0.45, 0.75].map(|y| [8.15 + 0.1 * f64::from(i), y]))
+            .collect();
+        let seen_road = under.iter().filter(|p| {
+            let at = |pixel: [f64; 2]| street.camera.place(pixel);
+            let place = street.with_scene(&[], |scene| scene.view.pixel_from_ground(**p));
+            let place = place.ok().flatten().and_then(at);
+            place.is_some_and(|[row, column]| street.mask.ids[row * 640 + column] == ROAD)
+        });
+        ensure!(seen_road.count() > 30, "the road shows below the body");
+        for point in under {
+            let [evidence] = street.at(&[], [point])?;
+            ensure!(
+                is_taken(evidence) || evidence == Evidence::Overhung,
+                "{point:?} under the body: {evidence:?}"
+            );
+        }
+        let [before, left, right] = street.at(&[], [[6.0, 0.0], [9.0, 1.6], [9.0, -1.6]])?;
+        ensure!([before, left, right].into_iter().all(|e| is_ground(e, 0)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_person_takes_more_ground_than_their_outline() -> Result<()> {
+        let leg = Block {
+            x: [6.0, 6.1],
+            y: [-0.05, 0.05],
+            z: [0.0, 1.7],
+            id: PERSON,
+        };
+        let street = Street::new(&[leg])?;
+        let [before, left, right, behind, clear] = street.at(
+            &[],
+            [
+                [5.9, 0.0],
+                [6.05, 0.15],
+                [6.05, -0.15],
+                [6.35, 0.0],
+                [6.0, 0.8],
+            ],
+        )?;
+        let taken = [before, left, right, behind];
+        ensure!(taken.into_iter().all(is_taken), "{taken:?}");
+        ensure!(is_ground(clear, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn the_vehicles_own_pixels_say_nothing() -> Result<()> {
+        let street = Street::new(&[])?;
+        let ego: Vec<u8> = (0..640 * 360).map(|at| u8::from(at / 640 >= 300)).collect();
+        // Row 300 shows the ground at 1.5 * 457 / 120.5 = 5.7 m.
+        let [masked, clear] = street.at(&ego, [[5.0, 0.0], [6.5, 0.0]])?;
+        ensure!(masked == Evidence::Unseen && is_ground(clear, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn the_masks_cloud_lies_on_the_ground_and_on_feet_alone() -> Result<()> {
+        let wall = Block {
+            x: [8.0, 8.2],
+            y: [-1.0, 1.0],
+            z: [0.0, 1.8],
+            id: WALL,
+        };
+        let street = Street::new(&[wall])?;
+        let confidence = vec![200; 640 * 360];
+        street.with_scene(&[], |scene| {
+            let mut feet = Feet::default();
+            feet.find(scene.mask, scene.surfaces, 0);
+            let cloud = ground_mask(scene, &feet, &confidence, 320);
+            ensure!((cloud.width, cloud.height) == (320, 180));
+            ensure!(cloud.points.len() == 320 * 180 && cloud.ids.len() == 320 * 180);
+            ensure!(cloud.confidence == vec![200; 320 * 180]);
+            let mut feet_met = 0;
+            for (at, (point, id)) in cloud.points.iter().zip(&cloud.ids).enumerate() {
+                let [x, y, z] = *point;
+                match *id {
+                    SKY => ensure!(x.is_nan()),
+                    WALL if x.is_nan() => {}
+                    WALL => {
+                        feet_met += 1;
+                        // Half a pixel of 0.09 m, and the 2 rows that a pixel of this size is.
+                        ensure!((z - 8.0).abs() < 0.2 && x.abs() < 1.1, "{point:?}");
+                    }
+                    _ if x.is_nan() => ensure!(at / 320 < 112, "ground nearer than the horizon"),
+                    _ => ensure!((y - 1.5).abs() < 1e-3, "the optical y axis points down"),
+                }
+            }
+            // 2 m at 8 m and 457 pixels are 114 columns of 640.
+            ensure!((54..=60).contains(&feet_met), "{feet_met} feet");
+            Ok(())
+        })?
+    }
+}

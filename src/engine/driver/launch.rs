@@ -221,7 +221,9 @@ impl Kernel {
         // SAFETY: the function is of a loaded module; the configuration and `clusters` outlive the call.
         let result =
             unsafe { sys::cuOccupancyMaxActiveClusters(&mut clusters, self.function, &config) };
-        if result == sys::CUresult::CUDA_ERROR_INVALID_CLUSTER_SIZE {
+        // Cards say either of a size that they do not have.
+        use sys::CUresult::{CUDA_ERROR_INVALID_CLUSTER_SIZE, CUDA_ERROR_INVALID_VALUE};
+        if [CUDA_ERROR_INVALID_CLUSTER_SIZE, CUDA_ERROR_INVALID_VALUE].contains(&result) {
             return Ok(0);
         }
         check("cuOccupancyMaxActiveClusters", result)?;

@@ -3,11 +3,14 @@
     python -m ecmnet_training.evaluate --weights FILE --data PATH [--kind camvid] [--only PREFIX]
 
 One confusion matrix over all pixels, ignore_id dropped. A class absent from truth and prediction
-has no IoU (null) and does not enter the mean.
+has no IoU (null) and does not enter the mean. Beside it what a planner sees of the road (road.py);
+its figures for every single row are in the `--json` file alone.
 """
 
 import argparse
+import copy
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from .config import DataConfig
 from .data import SegmentationSet, load
 from .export import read_weights
 from .layers import bilinear
+from .road import RoadScore, road_report, road_score
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,15 @@ class Normalisation:
 
 
 @torch.inference_mode()
-def confusion_of(
+def predictions_of(
     network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
-) -> NDArray[np.int64]:
-    """`[classes, classes]` pixel counts: rows truth, columns prediction. Network in f32."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of true and predicted class ids, both i64 `[b, h, w]`, on the network's device.
+
+    The network runs in f32 at `norm`'s size, its logits are resized to the labels'.
+    """
     device = next(network.parameters()).device
     mean, std = (t.to(device).view(1, 3, 1, 1) for t in (norm.mean, norm.std))
-    classes = len(frames.classes)
-    counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
     for start in range(0, len(frames), batch):
         images = frames.images[start : start + batch].to(device).float()
         labels = frames.labels[start : start + batch].to(device).long()
@@ -49,10 +54,30 @@ def confusion_of(
         logits = network((images - mean) / std)
         if logits.shape[2:] != labels.shape[1:]:
             logits = bilinear(logits, labels.shape[1:])
-        kept = labels != frames.classes.ignore_id
-        pairs = labels[kept] * classes + logits.argmax(1)[kept]
-        counts += torch.bincount(pairs, minlength=classes * classes)
-    return counts.view(classes, classes).cpu().numpy()
+        yield labels, logits.argmax(1)
+
+
+def confusion_of(
+    network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
+) -> NDArray[np.int64]:
+    """`[classes, classes]` pixel counts: rows truth, columns prediction."""
+    counts = np.zeros((len(frames.classes), len(frames.classes)), np.int64)
+    for labels, predicted in predictions_of(network, frames, norm, batch=batch):
+        counts += _confusion(labels, predicted, frames.classes)
+    return counts
+
+
+def scores_of(
+    network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
+) -> tuple[NDArray[np.int64], RoadScore]:
+    """The confusion matrix, and what a planner sees of the road, from one pass."""
+    counts = np.zeros((len(frames.classes), len(frames.classes)), np.int64)
+    road = RoadScore.zero(frames.classes, tuple(frames.labels.shape[1:]))
+    for labels, predicted in predictions_of(network, frames, norm, batch=batch):
+        counts += _confusion(labels, predicted, frames.classes)
+        masks = (t.to(torch.uint8).cpu().numpy() for t in (labels, predicted))
+        road = road + road_score(*masks, frames.classes)
+    return counts, road
 
 
 def iou_from_confusion(confusion: NDArray[np.int64]) -> list[float | None]:
@@ -91,13 +116,21 @@ def main() -> None:
     if args.only:
         frames = frames.split(args.only)[1]
     norm = Normalisation(torch.tensor(header.mean), torch.tensor(header.std), header.train_size)
-    result = report(
-        confusion_of(network.to(device).eval(), frames, norm), frames.classes, len(frames)
-    )
-    text = json.dumps(result, indent=1)
-    print(text)
+    confusion, road = scores_of(network.to(device).eval(), frames, norm)
+    result = report(confusion, frames.classes, len(frames))
+    result["road"] = road_report(road, frames.classes)
     if args.json:
-        args.json.write_text(text + "\n")
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    shown = copy.deepcopy(result)
+    del shown["road"]["boundary"]["by_row"]
+    print(json.dumps(shown, indent=1))
+
+
+def _confusion(labels: Tensor, predicted: Tensor, classes: ClassTable) -> NDArray[np.int64]:
+    kept = labels != classes.ignore_id
+    pairs = labels[kept] * len(classes) + predicted[kept]
+    counts = torch.bincount(pairs, minlength=len(classes) ** 2)
+    return counts.view(len(classes), len(classes)).cpu().numpy()
 
 
 if __name__ == "__main__":

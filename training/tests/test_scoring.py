@@ -6,7 +6,13 @@ from torch import nn
 
 from ecmnet_training.classes import CAMVID
 from ecmnet_training.data import SegmentationSet
-from ecmnet_training.evaluate import Normalisation, confusion_of, iou_from_confusion, report
+from ecmnet_training.evaluate import (
+    Normalisation,
+    confusion_of,
+    iou_from_confusion,
+    report,
+    scores_of,
+)
 from ecmnet_training.losses import class_weights, lovasz_softmax
 
 
@@ -34,6 +40,19 @@ def test_ignored_pixels_are_dropped_and_absent_classes_are_null() -> None:
     result = report(confusion, CAMVID, 1)
     assert np.isclose(result["miou"], (3 / 4 + 2 / 3) / 2)
     assert np.isclose(result["pixel_accuracy"], 5 / 6)
+
+
+def test_one_pass_gives_the_confusion_matrix_and_the_road() -> None:
+    labels = torch.randint(0, 12, (3, 6, 8), generator=torch.Generator().manual_seed(0))
+    labels = labels.to(torch.uint8)
+    images = labels.clamp(max=10)[:, None].repeat(1, 3, 1, 1)
+    images[0, :, :, :4] = 3
+    frames = SegmentationSet(images, labels, ("a", "b", "c"), CAMVID)
+    norm = Normalisation(torch.zeros(3), torch.ones(3), (6, 8))
+    confusion, road = scores_of(RedIsTheClass(), frames, norm, batch=2)
+    assert (confusion == confusion_of(RedIsTheClass(), frames, norm)).all()
+    assert iou_from_confusion(confusion)[3] == road.overlap[0] / road.overlap[1]
+    assert road.obstacles[:, 1].sum() == confusion[[1, 2, 5, 6, 7, 8, 9, 10], 3].sum() > 0
 
 
 def test_a_predicted_class_without_truth_counts_as_zero() -> None:

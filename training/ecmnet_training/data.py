@@ -50,6 +50,10 @@ class SegmentationSet:
             raise ValueError(f"no frame's name starts with {', '.join(missing)}")
         return self._rows(~held_out), self._rows(held_out)
 
+    def every(self, step: int) -> "SegmentationSet":
+        """Each `step`-th frame, the first among them."""
+        return self._rows(np.arange(len(self)) % step == 0)
+
     def class_frequencies(self) -> Tensor:
         """The share of each class among labelled pixels, f64 `[classes]`."""
         counts = torch.bincount(self.labels.flatten().long(), minlength=256)[: len(self.classes)]

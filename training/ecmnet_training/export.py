@@ -14,6 +14,8 @@ from .data import SegmentationSet
 from .model import ECMNet, Plan
 
 FORMAT = "1"
+HELD_OUT = "held out: "
+"""Begins `miou_on` where the score is that of frames, named by prefixes, kept out of training."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ class WeightsHeader:
             "miou": repr(self.miou),
             "miou_on": self.miou_on,
         }
+
+    def held_out(self) -> tuple[str, ...]:
+        """Prefixes of the frames that training never saw; none where the file names none."""
+        if not self.miou_on.startswith(HELD_OUT):
+            return ()
+        return tuple(self.miou_on.removeprefix(HELD_OUT).split(", "))
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "WeightsHeader":

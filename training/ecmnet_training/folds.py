@@ -3,8 +3,9 @@
     python -m ecmnet_training.folds --config A.toml B.toml --data PATH --out results.json
 
 Each (recipe, seed) is trained once per fold without that fold's frames and scored on them. The
-recipe's IoU comes from one confusion matrix summed over the folds, its temperature from the pixels
-of all folds together.
+recipe's IoU comes from one confusion matrix summed over the folds, its temperature and what a
+planner sees of the road from the pixels of all folds together. `--keep FOLDER` writes each run's
+weights, for `robustness` to judge.
 """
 
 import argparse
@@ -21,8 +22,10 @@ import torch
 from .calibration import reliability_of
 from .config import read_config
 from .data import SegmentationSet, load, load_second
-from .evaluate import Normalisation, confusion_of, report
-from .export import start_of
+from .evaluate import Normalisation, report, scores_of
+from .export import start_of, write_weights
+from .road import road_report
+from .train import header_of
 from .trainer import Trainer
 
 CAMVID_FOLDS = ("0001TP", "0006R0", "0016E5")
@@ -54,20 +57,31 @@ def main() -> None:
     seconds = time.monotonic() - started
 
     results = []
-    for (recipe, seed), group in itertools.groupby(runs, key=lambda run: run[:2]):
+    for (recipe, seed), rows in itertools.groupby(runs, key=lambda run: run[:2]):
+        group = list(rows)
         results.append({"recipe": recipe, "seed": seed} | pooled_scores([r[2:] for r in group]))
         pooled, fit = results[-1]["pooled"], results[-1]["calibration"]
         print(f"{recipe} seed {seed}: pooled mIoU {pooled['miou']:.4f}, calibration {fit}")
+        for _, _, fold, trainer, held_out in group if args.keep else ():
+            score = {"miou": results[-1]["folds"][fold]}
+            header = header_of(
+                trainer, trainer.config, held_out,
+                score=score, held_out=[fold], commit=args.commit,
+            )  # fmt: skip
+            path = args.keep / f"{recipe}_{seed}_{fold}.safetensors"
+            write_weights(path, trainer.network().state_dict(), header)
     summary = {"seconds": seconds, "results": results}
     args.out.write_text(json.dumps(summary) + "\n")
 
 
 def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str, object]:
     """mIoU of each fold, scores of their summed confusion matrix, temperature and its error."""
-    folds, confusions, reliabilities = {}, [], []
+    folds, confusions, roads, reliabilities = {}, [], [], []
     for fold, trainer, held_out in runs:
         norm = Normalisation(trainer.mean, trainer.std, tuple(trainer.images.shape[2:]))
-        confusions.append(confusion_of(trainer.network(), held_out, norm))
+        confusion, road = scores_of(trainer.network(), held_out, norm)
+        confusions.append(confusion)
+        roads.append(road)
         reliabilities.append(reliability_of(trainer.network(), held_out, norm))
         folds[fold] = report(confusions[-1], held_out.classes, len(held_out))["miou"]
     confusion = np.sum(confusions, axis=0)
@@ -75,6 +89,7 @@ def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str,
     temperature = reliability.best_temperature()
     return {
         "folds": folds,
+        "road": road_report(functools.reduce(operator.add, roads), runs[0][2].classes),
         "pooled": report(confusion, runs[0][2].classes, sum(len(h) for *_, h in runs)),
         "confusion": confusion.tolist(),
         "calibration": {
@@ -107,7 +122,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="weights that every run begins with")
     parser.add_argument("--second", type=Path, help="folder of pairs for optim.mixed_in")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="folder for each run's weights")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--commit", default="unknown", help="written into the weights' metadata")
     return parser.parse_args()
 
 

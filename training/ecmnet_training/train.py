@@ -14,6 +14,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from .config import TrainConfig, read_config
 from .data import SegmentationSet, load, load_second
 from .evaluate import Normalisation, confusion_of, report
-from .export import WeightsHeader, start_of, write_weights
+from .export import HELD_OUT, WeightsHeader, start_of, write_weights
 from .trainer import Trainer
 
 _LOG_EVERY_STEPS = 50
@@ -56,7 +57,7 @@ def main() -> None:
     write_weights(
         args.out / "weights.safetensors",
         trainer.network().state_dict(),
-        header_of(trainer, config, frames, score=score, args=args),
+        header_of(trainer, config, frames, score=score, held_out=args.hold_out, commit=args.commit),
     )
     if score is not None:
         print(json.dumps(score, indent=1))
@@ -69,7 +70,8 @@ def header_of(
     frames: SegmentationSet,
     *,
     score: dict[str, object] | None,
-    args: argparse.Namespace,
+    held_out: Sequence[str],
+    commit: str,
 ) -> WeightsHeader:
     """The metadata of a finished run; the score is 0 "not measured" when no frame is held out."""
     return WeightsHeader(
@@ -80,9 +82,9 @@ def header_of(
         train_size=config.data.size,
         dataset=config.data.dataset,
         licence=config.data.licence,
-        commit=args.commit,
+        commit=commit,
         miou=float(score["miou"]) if score else 0.0,
-        miou_on=f"held out: {', '.join(args.hold_out)}" if score else "not measured",
+        miou_on=f"{HELD_OUT}{', '.join(held_out)}" if score else "not measured",
     )
 
 

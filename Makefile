@@ -14,7 +14,7 @@ SIZES ?= 512x1024
 COMPUTE_CAP ?= 80
 CANDLE_CUDA := NVCC="$(CURDIR)/.cuda/toolkit/bin/nvcc" CUDA_COMPUTE_CAP=$(COMPUTE_CAP)
 
-.PHONY: help setup tools demo test test-colcon test-launch lint bench parity train
+.PHONY: help setup tools demo test test-colcon test-launch lint bench parity train finetune
 .PHONY: setup-cuda test-cuda test-candle check-cuda bench-cuda agree-cuda sanitize-cuda
 
 help: ## list the targets
@@ -130,4 +130,12 @@ train: ## train: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=,
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \
 	    --out "$(or $(OUT),runs/$(basename $(notdir $(CONFIG))))" \
 	    $(if $(START),--start "$(START)") $(if $(SECOND),--second "$(SECOND)") \
+	    --commit "$$(git rev-parse --short HEAD || echo unknown)"
+
+finetune: ## better masks on your frames: DATA=<pairs> [START=<weights>, OUT=, MINUTES=, HOLD_OUT=, CONFIG=]
+	@test -n "$(DATA)" || { echo "make finetune needs DATA=<folder with list.txt>"; exit 2; }
+	PYTHONPATH=training $(PYTHON) -m ecmnet_training.finetune --data "$(DATA)" \
+	    --start "$(or $(START),models/ecmnet_camvid.safetensors)" --out "$(or $(OUT),runs/finetune)" \
+	    $(if $(CONFIG),--config "$(CONFIG)") $(if $(MINUTES),--minutes "$(MINUTES)") \
+	    $(if $(HOLD_OUT),--hold-out $(HOLD_OUT)) \
 	    --commit "$$(git rev-parse --short HEAD || echo unknown)"

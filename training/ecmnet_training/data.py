@@ -50,6 +50,11 @@ class SegmentationSet:
             raise ValueError(f"no frame's name starts with {', '.join(missing)}")
         return self._rows(~held_out), self._rows(held_out)
 
+    def split_last(self, share: float) -> tuple["SegmentationSet", "SegmentationSet"]:
+        """(the first frames, the last `share` of them, at least one)."""
+        last = np.arange(len(self)) >= len(self) - max(round(len(self) * share), 1)
+        return self._rows(~last), self._rows(last)
+
     def every(self, step: int) -> "SegmentationSet":
         """Each `step`-th frame, the first among them."""
         return self._rows(np.arange(len(self)) % step == 0)
@@ -98,13 +103,18 @@ def load_camvid(source: Path, splits: Iterable[str] = ("train", "val")) -> Segme
 
 
 def load_pairs(
-    root: Path, *, classes: str = "folder", size_hw: tuple[int, int] | None = None
+    root: Path, *, classes: str | ClassTable = "folder", size_hw: tuple[int, int] | None = None
 ) -> SegmentationSet:
     """A folder with `list.txt` (lines `image label`) and the files it names.
 
-    `classes` is a known table's name, or "folder" for the folder's own `classes.json`.
+    `classes` is a table or a known one's name, or "folder" for the folder's own `classes.json`.
     """
-    table = TABLES[classes] if classes in TABLES else read_class_table(root / "classes.json")
+    if not (root / "list.txt").is_file():
+        raise FileNotFoundError(f"{root} has no list.txt with a line `image label` for each frame")
+    if isinstance(classes, ClassTable):
+        table = classes
+    else:
+        table = TABLES[classes] if classes in TABLES else read_class_table(root / "classes.json")
     return _read_lists(["list.txt"], lambda n: (root / n).read_bytes(), table, size_hw)
 
 
@@ -137,12 +147,12 @@ def load_cityscapes(root: Path, split: str, size_hw: tuple[int, int]) -> Segment
     return _gather(images, load, CITYSCAPES)
 
 
-def load(config: DataConfig, source: Path) -> SegmentationSet:
-    """The labelled frames of a configuration's `[data]` at `source`."""
+def load(config: DataConfig, source: Path, *, split: str = "train") -> SegmentationSet:
+    """The labelled frames of a configuration's `[data]` at `source`; `split` is Cityscapes'."""
     if config.kind == "camvid":
         return load_camvid(source)
     if config.kind == "cityscapes":
-        return load_cityscapes(source, "train", config.size)
+        return load_cityscapes(source, split, config.size)
     if config.kind == "pairs":
         return load_pairs(source, classes=config.classes, size_hw=config.size)
     raise ValueError(f"data.kind is {config.kind!r}; it must be camvid, cityscapes or pairs")
@@ -155,10 +165,18 @@ def _read_lists(
     size_hw: tuple[int, int] | None = None,
 ) -> SegmentationSet:
     pairs = [line.split() for name in lists for line in read(name).decode().splitlines() if line]
+    if not pairs:
+        raise ValueError(f"{', '.join(lists)}: no frames")
+    for pair in pairs:
+        if len(pair) != 2:
+            raise ValueError(f"{', '.join(lists)}: {' '.join(pair)!r} is no pair `image label`")
 
     def load(pair: list[str]) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8]]:
         image, label = pair
-        return Path(image).stem, _image(read(image), size_hw), _label(read(label), size_hw)
+        try:
+            return Path(image).stem, _image(read(image), size_hw), _label(read(label), size_hw)
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"the pair {image} {label} cannot be read: {error}") from error
 
     return _gather(pairs, load, table)
 

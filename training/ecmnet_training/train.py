@@ -52,7 +52,7 @@ def main() -> None:
     checkpoint = args.out / "checkpoint.pt"
     if args.resume:
         trainer.load_state_dict(torch.load(checkpoint, map_location=device, weights_only=True))
-    _run(trainer, args, held_out)
+    run_to_end(trainer, args.out, save_every=args.save_every, held_out=held_out)
     score = _score(trainer, held_out) if held_out is not None else None
     write_weights(
         args.out / "weights.safetensors",
@@ -62,6 +62,39 @@ def main() -> None:
     if score is not None:
         print(json.dumps(score, indent=1))
     print(f"wrote {args.out / 'weights.safetensors'}")
+
+
+def run_to_end(
+    trainer: Trainer, out: Path, *, save_every: int, held_out: SegmentationSet | None = None
+) -> None:
+    """Takes the steps that are left, with events and, each `save_every` epochs, a checkpoint and
+    the held-out frames' score in the folder `out`."""
+    save_every *= trainer.steps_per_epoch
+    since_log = 0
+    with (
+        SummaryWriter(str(out)) as writer,
+        tqdm(
+            total=trainer.total_steps, initial=trainer.steps_done, unit="step", file=sys.stderr
+        ) as bar,
+    ):
+        while trainer.steps_done < trainer.total_steps:
+            trainer.step()
+            since_log += 1
+            done = trainer.steps_done
+            if done % _LOG_EVERY_STEPS == 0 or done == trainer.total_steps:
+                loss = trainer.take_mean_loss(since_log)
+                if not np.isfinite(loss):
+                    raise SystemExit(f"the loss is {loss} after {done} steps; lower optim.lr")
+                writer.add_scalar("train/loss", loss, done)
+                writer.add_scalar("train/learning_rate", trainer.learning_rate(), done)
+                bar.set_postfix(loss=f"{loss:.3f}")
+                bar.update(since_log)
+                since_log = 0
+            if done % save_every == 0 or done == trainer.total_steps:
+                torch.save(trainer.state_dict(), out / "checkpoint.pt")
+                if held_out is not None:
+                    miou = _score(trainer, held_out)["miou"]
+                    writer.add_scalar("held_out/miou", miou, done)
 
 
 def header_of(
@@ -86,35 +119,6 @@ def header_of(
         miou=float(score["miou"]) if score else 0.0,
         miou_on=f"{HELD_OUT}{', '.join(held_out)}" if score else "not measured",
     )
-
-
-def _run(trainer: Trainer, args: argparse.Namespace, held_out: SegmentationSet | None) -> None:
-    save_every = args.save_every * trainer.steps_per_epoch
-    since_log = 0
-    with (
-        SummaryWriter(str(args.out)) as writer,
-        tqdm(
-            total=trainer.total_steps, initial=trainer.steps_done, unit="step", file=sys.stderr
-        ) as bar,
-    ):
-        while trainer.steps_done < trainer.total_steps:
-            trainer.step()
-            since_log += 1
-            done = trainer.steps_done
-            if done % _LOG_EVERY_STEPS == 0 or done == trainer.total_steps:
-                loss = trainer.take_mean_loss(since_log)
-                if not np.isfinite(loss):
-                    raise SystemExit(f"the loss is {loss} after {done} steps; lower optim.lr")
-                writer.add_scalar("train/loss", loss, done)
-                writer.add_scalar("train/learning_rate", trainer.learning_rate(), done)
-                bar.set_postfix(loss=f"{loss:.3f}")
-                bar.update(since_log)
-                since_log = 0
-            if done % save_every == 0 or done == trainer.total_steps:
-                torch.save(trainer.state_dict(), args.out / "checkpoint.pt")
-                if held_out is not None:
-                    miou = _score(trainer, held_out)["miou"]
-                    writer.add_scalar("held_out/miou", miou, done)
 
 
 def _score(trainer: Trainer, held_out: SegmentationSet) -> dict[str, object]:

@@ -104,13 +104,15 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kind", default="camvid", choices=["camvid", "cityscapes", "pairs"])
+    parser.add_argument("--split", default="val", help="of Cityscapes: train or val")
     parser.add_argument("--only", nargs="*", default=[], help="prefixes of frame names to score")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, header = read_weights(args.weights)
     classes = next((n for n, t in TABLES.items() if t.names == header.classes.names), "folder")
-    frames = load(DataConfig(args.kind, header.train_size, "", "", classes), args.data)
+    config = DataConfig(args.kind, header.train_size, "", "", classes)
+    frames = load(config, args.data, split=args.split)
     if frames.classes.names != header.classes.names:
         raise SystemExit(f"{args.data} has classes {frames.classes.names}, not the weights'")
     if args.only:

@@ -124,9 +124,12 @@ def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
 
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
-    assert names == ["camvid", "camvid_fast", "camvid_scratch", "probe", "world"]
+    assert names == [
+        "camvid", "camvid_fast", "camvid_scratch", "cityscapes", "finetune", "probe", "world",
+    ]  # fmt: skip
     for name in names:
-        assert read_config(CONFIGS / f"{name}.toml").data.size == (360, 480)
+        size = (512, 1024) if name == "cityscapes" else (360, 480)
+        assert read_config(CONFIGS / f"{name}.toml").data.size == size
 
 
 def test_a_misspelt_key_is_named(tmp_path: Path) -> None:

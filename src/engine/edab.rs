@@ -213,10 +213,6 @@ impl EdabStage {
         {
             return cluster.launch(stream, &self.weights, input, output, size);
         }
-        let mut dilations = [1; MAX_BLOCKS];
-        for (to, dilation) in dilations.iter_mut().zip(&self.dilations) {
-            *to = *dilation as i32;
-        }
         let h = self.channels / 2;
         for x in &scratch.x {
             x.check_len("an EDAB stage's maps", len)?;
@@ -253,7 +249,7 @@ impl EdabStage {
             tiles_x: tiles_x as i32,
             tiles_y: tiles_y as i32,
             reach: reach(&self.dilations) as i32,
-            dilations,
+            dilations: kernel_dilations(&self.dilations),
         };
         let dense_tiles = |variant: &Variant| {
             let [rows, columns] = variant.tile;
@@ -307,6 +303,15 @@ impl Variant {
             launch,
         })
     }
+}
+
+/// Returns a stage's dilations as its kernels take them, with ones beyond the last.
+fn kernel_dilations(dilations: &[usize]) -> [i32; MAX_BLOCKS] {
+    let mut all = [1; MAX_BLOCKS];
+    for (to, dilation) in all.iter_mut().zip(dilations) {
+        *to = *dilation as i32;
+    }
+    all
 }
 
 /// Returns the largest of a stage's dilations.

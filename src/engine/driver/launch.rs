@@ -84,9 +84,7 @@ impl Launch {
             is_overlapped: true,
         }
     }
-}
 
-impl Launch {
     /// Returns what the driver is told besides the sizes, on a stream that `overlaps` or does not.
     fn attributes(&self, overlaps: bool) -> Vec<sys::CUlaunchAttribute> {
         let mut attributes = Vec::with_capacity(2);

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::weights::step_bytes;
-use super::{MAX_BLOCKS, reach};
+use super::{MAX_BLOCKS, kernel_dilations, reach};
 use crate::engine::driver::{Buffer, CudaError, Gpu, Kernel, Launch, Stream};
 
 /// Channels of the maps that the kernel takes.
@@ -90,10 +90,6 @@ impl ClusterStage {
         [height, width]: [usize; 2],
     ) -> Result<(), CudaError> {
         let rows = height.div_ceil(self.blocks);
-        let mut dilations = [1; MAX_BLOCKS];
-        for (to, dilation) in dilations.iter_mut().zip(&self.dilations) {
-            *to = *dilation as i32;
-        }
         let parameters = Parameters {
             input: input.address(),
             out: output.address(),
@@ -105,7 +101,7 @@ impl ClusterStage {
             per_row: 1.0 / height as f32,
             per_column: 1.0 / width as f32,
             per_pixel: 1.0 / (height * width) as f32,
-            dilations,
+            dilations: kernel_dilations(&self.dilations),
         };
         let launch = self.launch_of(rows, width);
         // SAFETY: the parameters are the kernel's struct, the caller has checked the maps, and the weights

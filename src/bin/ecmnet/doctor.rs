@@ -13,9 +13,10 @@ use crate::output::{print, sentence};
 /// Receive buffer that lets a few raw camera images wait: what Fast DDS's documentation asks for.
 const GOOD_RMEM_MAX_BYTES: u64 = 4 << 20;
 
-/// How long publishers are waited for; discovery on one machine takes a few tenths of a second.
+/// How long a first publisher is waited for. Discovery on one machine takes a few tenths of a second;
+/// on a busy one it may take a second round of announcements, which DDS sends every 3 s.
 #[cfg(feature = "ros")]
-const DISCOVERY: std::time::Duration = std::time::Duration::from_secs(2);
+const DISCOVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -249,11 +249,8 @@ impl TransformBuffer {
         };
         let of_target = self.ancestors(target).ok_or_else(unconnected)?;
         let of_source = self.ancestors(source).ok_or_else(unconnected)?;
-        let (up_source, up_target) = of_source
-            .iter()
-            .enumerate()
-            .find_map(|(up, frame)| Some((up, of_target.iter().position(|other| other == frame)?)))
-            .ok_or_else(unconnected)?;
+        let (up_source, up_target) =
+            nearest_common(&of_source, &of_target).ok_or_else(unconnected)?;
         let in_ancestor = |frames: &[&str]| {
             frames.iter().try_fold(Pose::IDENTITY, |below, child| {
                 self.pose_in_parent(child, stamp_ns)
@@ -283,6 +280,27 @@ impl TransformBuffer {
         let source_in_ancestor = in_ancestor(of_source.get(..up_source).unwrap_or_default())?;
         let target_in_ancestor = in_ancestor(of_target.get(..up_target).unwrap_or_default())?;
         Ok(target_in_ancestor.inverse().then(&source_in_ancestor))
+    }
+
+    /// Returns the stamp up to which the pose of one frame in another is known, nanoseconds: the oldest
+    /// of the newest poses on the way, `i64::MAX` where all are fixed. None where they are not
+    /// connected.
+    pub fn known_until(&self, target: &str, source: &str) -> Option<i64> {
+        let of_target = self.ancestors(bare(target))?;
+        let of_source = self.ancestors(bare(source))?;
+        let (up_source, up_target) = nearest_common(&of_source, &of_target)?;
+        let on_the_way = of_source.iter().take(up_source);
+        (on_the_way.chain(of_target.iter().take(up_target))).try_fold(i64::MAX, |least, child| {
+            match &self.edges.get(*child)?.poses {
+                Poses::Fixed(_) => Some(least),
+                Poses::Moving(poses) => Some(least.min(poses.back()?.0)),
+            }
+        })
+    }
+
+    /// Sets how long the buffer remembers and believes, from now on.
+    pub fn set_limits(&mut self, limits: TransformLimits) {
+        self.limits = limits;
     }
 
     /// The frame and its ancestors up to the root; None in a loop.
@@ -327,6 +345,12 @@ impl TransformBuffer {
             (None, None) => Err(Miss::Old(i64::MAX)),
         }
     }
+}
+
+/// How many edges up each of two lines of ancestors their nearest common frame is.
+fn nearest_common(a: &[&str], b: &[&str]) -> Option<(usize, usize)> {
+    (a.iter().enumerate())
+        .find_map(|(up, frame)| Some((up, b.iter().position(|other| other == frame)?)))
 }
 
 fn bare(frame: &str) -> &str {
@@ -409,6 +433,18 @@ mod tests {
             &buffer.lookup("camera", "/camera", 0)?,
             &Pose::IDENTITY
         ));
+        Ok(())
+    }
+
+    #[test]
+    fn a_pose_is_known_until_the_oldest_of_the_newest_on_its_way() -> Result<()> {
+        let mut buffer = drive()?;
+        ensure!(buffer.known_until("odom", "camera") == Some(900 * MS));
+        ensure!(buffer.known_until("base_link", "camera") == Some(i64::MAX));
+        ensure!(buffer.known_until("camera", "camera") == Some(i64::MAX));
+        ensure!(buffer.known_until("map", "camera").is_none());
+        buffer.insert("map", "odom", 400 * MS, at(0.0, 0.0))?;
+        ensure!(buffer.known_until("camera", "map") == Some(400 * MS));
         Ok(())
     }
 

@@ -2,9 +2,11 @@
 //! structs of [`crate::msg`]; no r2r type leaves this module.
 //!
 //! Three threads: the spin thread alone talks to r2r, follows the lifecycle and puts images into a
-//! one-slot cell; the inference thread takes the newest, runs the network and publishes; the main
+//! one-slot cell; the inference thread takes the newest, runs the network, lays the mask on the
+//! ground where somebody reads that, and publishes; the main
 //! thread waits for signals and publishes diagnostics. Weights are loaded on a fourth.
 
+mod area;
 mod arguments;
 mod bond;
 mod clock;
@@ -25,6 +27,7 @@ mod pace;
 mod param_services;
 pub mod params;
 mod per_output;
+mod placement;
 mod rejection;
 mod requests;
 mod resolve;

@@ -112,9 +112,10 @@ struct Cell {
     cost: i8,
 }
 
-impl RollingGrid {
-    /// Returns an empty grid; errs on a setting out of range.
-    pub fn new(config: GridConfig) -> Result<Self, GridError> {
+impl GridConfig {
+    /// Returns the columns and rows; errs on a setting out of range.
+    pub fn check(&self) -> Result<[usize; 2], GridError> {
+        let config = self;
         let within = |name, value: f64, low: f64, high: f64, range| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -144,7 +145,14 @@ impl RollingGrid {
             MOST_CELLS,
             "of at most 4 million cells",
         )?;
-        let (columns, rows) = (columns as usize, rows as usize);
+        Ok([columns as usize, rows as usize])
+    }
+}
+
+impl RollingGrid {
+    /// Returns an empty grid; errs on a setting out of range.
+    pub fn new(config: GridConfig) -> Result<Self, GridError> {
+        let [columns, rows] = config.check()?;
         Ok(Self {
             config,
             origin: [0; 2],

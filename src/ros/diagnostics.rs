@@ -51,6 +51,8 @@ pub(super) struct NetworkIdentity {
 pub(super) struct Surroundings {
     /// The image topic and how it is subscribed.
     pub intake: String,
+    /// The topic of the camera's calibration; empty while nobody reads what needs it.
+    pub camera_info: String,
     /// Publishers on the image topic.
     pub publishers: usize,
     /// Other nodes of this node's name.
@@ -85,6 +87,10 @@ pub(super) fn status(
     for (reason, count) in &account.rejected {
         values.push(pair(&format!("rejected.{reason}"), count));
     }
+    values.push(pair("drivable_area", account.areas));
+    for (reason, count) in &account.area_stops {
+        values.push(pair(&format!("drivable_area.{reason}"), count));
+    }
     values.extend(latencies(
         "stamp_to_publish_ms",
         account.stamp_to_publish_ms,
@@ -104,6 +110,7 @@ pub(super) fn status(
         pair("state", surroundings.state.label()),
         pair("image", &surroundings.intake),
         pair("image_size", size.unwrap_or_else(none)),
+        pair("camera_info", &surroundings.camera_info),
         pair("image_publishers", surroundings.publishers),
         pair("subscribers", subscribers),
         pair("device", network(|network| &network.device)),
@@ -159,7 +166,7 @@ fn verdict(
             format!("{}: no masks", surroundings.state.label()),
         );
     }
-    if subscribers == 0 {
+    if subscribers == 0 && account.recent_masks == 0 {
         return (Level::Ok, "idle: nobody subscribes to an output".into());
     }
     match account.since_received {
@@ -194,6 +201,16 @@ fn verdict(
                 account.recent_late
             ),
         ),
+        (_, None) if account.area_stopped.is_some() => {
+            let reason = account.area_stopped.unwrap_or_default();
+            (
+                Level::Warn,
+                format!(
+                    "{:.1} masks a second, but no drivable area: {reason}",
+                    account.rate_hz
+                ),
+            )
+        }
         (_, None) => (Level::Ok, format!("{:.1} masks a second", account.rate_hz)),
     }
 }

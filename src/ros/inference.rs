@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::area::{Area, AreaFrame, needs_confidence};
 use super::clock::Age;
 use super::error::NodeError;
 use super::intake::ImageKind;
@@ -19,8 +20,9 @@ use super::rejection::Rejection;
 use super::shared::Shared;
 use crate::decode::DecodedImage;
 use crate::image::{ImageView, check_size};
+use crate::labels::ClassTable;
 use crate::msg::{CompressedImage, Header, Image, Message};
-use crate::segmenter::Segmenter;
+use crate::segmenter::{Segmentation, Segmenter};
 
 /// An image message as it came.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Frame {
     pub message: Vec<u8>,
     /// Its type.
     pub kind: ImageKind,
+    /// Whether its topic says that it is rectified.
+    pub is_rectified: bool,
     /// When the node took it from ROS.
     pub received: Instant,
 }
@@ -40,8 +44,8 @@ pub(super) struct Choices {
     pub segmenter: Arc<Segmenter>,
     /// The parameters' values.
     pub settings: Settings,
-    /// Whether a vehicle may drive on it, by class id.
-    pub drivable: Vec<bool>,
+    /// Its classes, with the choice of those that a vehicle may drive on.
+    pub classes: Arc<ClassTable>,
 }
 
 /// The inference thread's own things.
@@ -54,6 +58,9 @@ pub(super) struct Inference {
     jump: Option<Instant>,
     paces: PerOutput<Pace>,
     described: String,
+    area: Area,
+    /// Why there is no drivable area, as the log has it.
+    area_told: Option<&'static str>,
 }
 
 /// How long after a jump of the clock images from before it may still be on their way.
@@ -74,6 +81,8 @@ impl Inference {
             jump: None,
             paces: PerOutput::default(),
             described: String::new(),
+            area: Area::default(),
+            area_told: None,
         }
     }
 
@@ -138,13 +147,15 @@ impl Inference {
         if jump != self.jump {
             self.jump = jump;
             self.foreign_clock_told = false;
+            self.area.reset();
         }
     }
 
     /// Returns the outputs to be made of this frame; `None`, and the frame is counted, where nobody
     /// reads any, or none that is read is due.
     fn wanted(&mut self, frame: &Frame, outputs: &Outputs, settings: &Settings) -> Option<Wanted> {
-        let read = outputs.read();
+        let mut read = outputs.read();
+        read.drivable_area |= settings.area.enable;
         if read.is_nothing() {
             self.shared.ledger.leave();
             return None;
@@ -158,6 +169,7 @@ impl Inference {
                 pace.advance(frame.received, *rate);
             }
         }
+        wanted.keep_costmap_whole(read);
         if wanted.is_nothing() {
             self.shared.ledger.limit();
             return None;
@@ -211,13 +223,12 @@ impl Inference {
         outputs: &Outputs,
         choices: &Choices,
     ) -> Result<(), Rejection> {
-        let messages = messages(header, view, wanted, choices)?;
-        let Some(published) = (self.shared).publish(frame.received, || outputs.publish(&messages))
-        else {
-            self.shared.frames.count_dropped();
+        let with_confidence = wanted.confidence || needs_confidence(wanted, &choices.settings.area);
+        let segmentation = choices.segmenter.run(view, with_confidence)?;
+        let messages = messages(header, view, &segmentation, wanted, choices);
+        if !self.publish(frame, &messages, outputs)? {
             return Ok(());
-        };
-        published.map_err(|error| Rejection::of("publish", error))?;
+        }
         let latency = Latency::of(
             outputs.clock.age(header.stamp).and_then(Age::ms),
             frame.received.elapsed().as_secs_f64() * 1e3,
@@ -225,7 +236,68 @@ impl Inference {
         );
         let size = [view.width(), view.height()];
         self.shared.ledger.segment(latency, size);
+        if wanted.has_area() {
+            let area_frame = AreaFrame {
+                header,
+                image: view,
+                is_rectified: frame.is_rectified,
+                segmentation: &segmentation,
+                wanted,
+                choices,
+            };
+            self.publish_area(frame, &area_frame, outputs)?;
+        }
         Ok(())
+    }
+
+    /// Lays a frame on the ground and publishes that. The masks are published already: what is missing
+    /// for the ground is counted and told, and is no fault of the frame.
+    fn publish_area(
+        &mut self,
+        frame: &Frame,
+        area_frame: &AreaFrame<'_>,
+        outputs: &Outputs,
+    ) -> Result<(), Rejection> {
+        match self.area.messages(area_frame, &self.shared.placement) {
+            Ok(messages) => {
+                if self.publish(frame, &messages, outputs)? {
+                    self.shared.ledger.lay();
+                    self.area_told = None;
+                }
+            }
+            Err(Rejection {
+                reason, sentence, ..
+            }) => {
+                self.shared.ledger.stop_area(reason);
+                // Once for a fault, however long it lasts; which transform is missing may change.
+                let fault = if reason.starts_with("tf_") {
+                    "tf"
+                } else {
+                    reason
+                };
+                if self.area_told.replace(fault) != Some(fault) {
+                    let sentence = format!("no drivable area ({reason}): {sentence}");
+                    self.log.warn_throttled(fault, &sentence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes what a frame gave; returns whether it could still be, and counts it dropped where not.
+    fn publish(
+        &self,
+        frame: &Frame,
+        messages: &Messages,
+        outputs: &Outputs,
+    ) -> Result<bool, Rejection> {
+        let Some(published) = (self.shared).publish(frame.received, || outputs.publish(messages))
+        else {
+            self.shared.frames.count_dropped();
+            return Ok(false);
+        };
+        published.map_err(|error| Rejection::of("publish", error))?;
+        Ok(true)
     }
 
     /// Logs what the images are, when the first comes and when it changes.
@@ -244,19 +316,19 @@ impl Inference {
     }
 }
 
-/// Runs the network, and returns what it gave for the outputs that are wanted.
+/// Returns what the network gave as the images that are wanted.
 fn messages(
     header: &Header,
     view: &ImageView<'_>,
+    segmentation: &Segmentation,
     wanted: Wanted,
     choices: &Choices,
-) -> Result<Messages, Rejection> {
-    let segmentation = choices.segmenter.run(view, wanted.confidence)?;
+) -> Messages {
     let mask = &segmentation.mask;
     let size = [mask.width, mask.height];
     let mono = |rows: &[u8]| image_message(header, size, "mono8", rows);
     let drivable = |id: &u8| {
-        let may = choices.drivable.get(usize::from(*id));
+        let may = choices.classes.drivable.get(usize::from(*id));
         if may.copied().unwrap_or(false) {
             255
         } else {
@@ -268,14 +340,15 @@ fn messages(
         let rows = choices.segmenter.overlay(view, mask, alpha);
         image_message(header, size, "rgb8", &rows)
     };
-    Ok(Messages {
+    let confidence = segmentation.confidence.as_ref();
+    Messages {
         label_mask: wanted.label_mask.then(|| mono(&mask.ids)),
-        confidence: segmentation
-            .confidence
+        confidence: (confidence.filter(|_| wanted.confidence))
             .map(|confidence| mono(&confidence.values)),
         drivable_mask: wanted
             .drivable_mask
             .then(|| mono(&mask.ids.iter().map(drivable).collect::<Vec<_>>())),
         overlay: wanted.overlay.then(overlay),
-    })
+        ..Messages::default()
+    }
 }

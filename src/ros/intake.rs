@@ -54,6 +54,31 @@ pub(super) struct Intake {
 }
 
 impl Intake {
+    /// Returns the topic of the images as the camera's driver names it, without the transport's name
+    /// behind it.
+    pub(super) fn camera_topic(&self) -> &str {
+        match self.kind {
+            ImageKind::Raw => &self.topic,
+            ImageKind::Compressed => {
+                let bare = self.topic.strip_suffix("/compressed");
+                bare.unwrap_or(&self.topic)
+            }
+        }
+    }
+
+    /// Returns the topic of the camera's calibration: `camera_info` beside the images.
+    pub(super) fn camera_info_topic(&self) -> String {
+        let camera = self.camera_topic();
+        let beside = camera.rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{beside}/camera_info")
+    }
+
+    /// Returns whether the topic's last name says that its images are rectified.
+    pub(super) fn is_rectified(&self) -> bool {
+        let name = self.camera_topic().rsplit('/').next();
+        name.is_some_and(|name| name.contains("rect"))
+    }
+
     /// Returns the QoS profile of the subscription.
     pub(super) fn qos(&self) -> QosProfile {
         let qos = QosProfile::default().keep_last(if self.followed { DEPTH } else { 1 });

@@ -22,6 +22,10 @@ struct Entries {
     unwatched: u64,
     rate_limited: u64,
     late: u64,
+    areas: u64,
+    area_stops: BTreeMap<&'static str, u64>,
+    /// Why the last frame that was to be laid on the ground was not, and when.
+    area_stopped: Option<(Instant, &'static str)>,
     rejected: BTreeMap<&'static str, u64>,
     recent_masks: VecDeque<(Instant, Latency)>,
     recent_rejections: VecDeque<(Instant, &'static str)>,
@@ -87,6 +91,20 @@ impl Ledger {
         self.hold().rate_limited += 1;
     }
 
+    /// Counts a frame that was laid on the ground.
+    pub(super) fn lay(&self) {
+        let mut entries = self.hold();
+        entries.areas += 1;
+        entries.area_stopped = None;
+    }
+
+    /// Counts a frame whose masks were published but that could not be laid on the ground.
+    pub(super) fn stop_area(&self, reason: &'static str) {
+        let mut entries = self.hold();
+        *entries.area_stops.entry(reason).or_default() += 1;
+        entries.area_stopped = Some((Instant::now(), reason));
+    }
+
     /// Forgets what rates and latencies are told from; the counts stay.
     pub(super) fn begin_anew(&self) {
         let mut entries = self.hold();
@@ -118,6 +136,11 @@ impl Ledger {
             unwatched: entries.unwatched,
             rate_limited: entries.rate_limited,
             late: entries.late,
+            areas: entries.areas,
+            area_stops: entries.area_stops.clone(),
+            area_stopped: (entries.area_stopped)
+                .filter(|(at, _)| at.elapsed() <= WINDOW)
+                .map(|(_, reason)| reason),
             recent_late: (entries.recent_masks.iter())
                 .filter(|(_, latency)| latency.is_late)
                 .count(),
@@ -170,6 +193,12 @@ pub(super) struct Account {
     pub late: u64,
     /// Those of them within the window.
     pub recent_late: usize,
+    /// Frames that were laid on the ground.
+    pub areas: u64,
+    /// Frames whose masks were published and that could not be, by reason.
+    pub area_stops: BTreeMap<&'static str, u64>,
+    /// Why the last one could not be, where that was within the window.
+    pub area_stopped: Option<&'static str>,
     /// Frames refused, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Masks within the window.

@@ -7,7 +7,10 @@ use super::clock::{RosClock, time_from_stamp};
 use super::error::NodeError;
 use super::per_output::PerOutput;
 use crate::labels::ClassTable;
-use crate::msg::{Header, Image, LabelInfo, Message, VisionClass};
+use crate::msg::{
+    Header, Image, LabelInfo, LaserScan, Message, OccupancyGrid, PointCloud2, PolygonStamped,
+    VisionClass,
+};
 
 /// Queue of one: a reader gets the newest mask or none.
 const NEWEST: QosProfile = QosProfile::default().keep_last(1);
@@ -30,6 +33,20 @@ impl Wanted {
     pub(super) fn is_nothing(self) -> bool {
         self == Self::default()
     }
+
+    /// Where one of the costmap's outputs is due, the others that are read come of the same frame.
+    pub(super) fn keep_costmap_whole(&mut self, read: Self) {
+        if self.costmap_label_mask || self.costmap_confidence || self.costmap_points {
+            self.costmap_label_mask = read.costmap_label_mask;
+            self.costmap_confidence = read.costmap_confidence;
+            self.costmap_points = read.costmap_points;
+        }
+    }
+
+    /// Returns whether one of them lies on the ground.
+    pub(super) fn has_area(self) -> bool {
+        !self.of_area().is_nothing()
+    }
 }
 
 /// What the network gave for one image, ready to be sent; `None` where it is not wanted.
@@ -40,12 +57,11 @@ impl Outputs {
     pub(super) fn create(node: &mut r2r::Node) -> Result<Self, NodeError> {
         let clock = RosClock::of(node);
         let latched = NEWEST.transient_local();
-        let images = PerOutput {
-            label_mask: publisher(node, "~/label_mask", Image::TYPE, NEWEST)?,
-            confidence: publisher(node, "~/confidence", Image::TYPE, NEWEST)?,
-            drivable_mask: publisher(node, "~/drivable_mask", Image::TYPE, NEWEST)?,
-            overlay: publisher(node, "~/overlay", Image::TYPE, NEWEST)?,
+        let latches = PerOutput {
+            drivable_area: true,
+            ..PerOutput::default()
         };
+        let images = publishers(node, &latches)?;
         Ok(Self {
             images,
             label_info: publisher(node, "~/label_info", LabelInfo::TYPE, latched)?,
@@ -118,6 +134,33 @@ pub(super) fn image_message(
         data: rows,
     }
     .to_cdr()
+}
+
+/// Returns a publisher for each output; `latches` tells which keep their last message for those who
+/// come late.
+fn publishers(
+    node: &mut r2r::Node,
+    latches: &PerOutput<bool>,
+) -> Result<PerOutput<PublisherUntyped>, NodeError> {
+    let types = PerOutput {
+        drivable_area: OccupancyGrid::TYPE,
+        obstacle_points: PointCloud2::TYPE,
+        drivable_points: PointCloud2::TYPE,
+        costmap_points: PointCloud2::TYPE,
+        drivable_boundary: PolygonStamped::TYPE,
+        free_space_scan: LaserScan::TYPE,
+        ..PerOutput::TOPICS.map(|_| Image::TYPE)
+    };
+    let mut rest = types.each().into_iter().zip(latches.each());
+    PerOutput::TOPICS.try_map(|topic| {
+        let (type_name, latched) = rest.next().unwrap_or((&Image::TYPE, &false));
+        let qos = if *latched {
+            NEWEST.transient_local()
+        } else {
+            NEWEST
+        };
+        publisher(node, topic, type_name, qos)
+    })
 }
 
 fn publisher(

@@ -3,11 +3,14 @@
 
 use std::fmt;
 
+mod area;
+mod area_table;
 mod parameters;
 mod settings;
 mod table;
 mod value;
 
+pub use area::AreaSettings;
 pub use parameters::{Changed, ParameterError, Parameters};
 pub use settings::Settings;
 pub use table::PARAMETERS;

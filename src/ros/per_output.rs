@@ -1,48 +1,74 @@
 //! One value for each output that is made of an image.
 
-/// A value for each output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PerOutput<T> {
-    /// `~/label_mask`
-    pub label_mask: T,
-    /// `~/confidence`
-    pub confidence: T,
-    /// `~/drivable_mask`
-    pub drivable_mask: T,
-    /// `~/overlay`
-    pub overlay: T,
+/// Writes the type, its list and the topics once for all.
+macro_rules! outputs {
+    ($($output:ident $topic:literal)*) => {
+        /// A value for each output.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct PerOutput<T> {
+            $(#[doc = concat!("`", $topic, "`")] pub $output: T,)*
+        }
+
+        impl PerOutput<&'static str> {
+            /// Names of the topics, before they are resolved.
+            pub const TOPICS: Self = Self { $($output: $topic,)* };
+        }
+
+        impl<T> PerOutput<T> {
+            /// Returns references to the values, the mask's first.
+            pub fn each(&self) -> [&T; OUTPUTS] {
+                [$(&self.$output,)*]
+            }
+
+            /// Returns mutable references to the values, in the same order.
+            pub fn each_mut(&mut self) -> [&mut T; OUTPUTS] {
+                [$(&mut self.$output,)*]
+            }
+
+            /// Returns what `of` makes of each value.
+            pub fn map<U>(&self, of: impl Fn(&T) -> U) -> PerOutput<U> {
+                PerOutput { $($output: of(&self.$output),)* }
+            }
+
+            /// Returns what `of` makes of each value; errs at the first that it errs for.
+            pub fn try_map<U, E>(
+                &self,
+                mut of: impl FnMut(&T) -> Result<U, E>,
+            ) -> Result<PerOutput<U>, E> {
+                Ok(PerOutput { $($output: of(&self.$output)?,)* })
+            }
+        }
+    };
 }
 
-impl<T> PerOutput<T> {
-    /// Returns references to the values, the mask's first.
-    pub fn each(&self) -> [&T; 4] {
-        let Self {
-            label_mask,
-            confidence,
-            drivable_mask,
-            overlay,
-        } = self;
-        [label_mask, confidence, drivable_mask, overlay]
-    }
+/// How many there are.
+pub(super) const OUTPUTS: usize = 12;
 
-    /// Returns mutable references to the values, in the same order.
-    pub fn each_mut(&mut self) -> [&mut T; 4] {
-        let Self {
-            label_mask,
-            confidence,
-            drivable_mask,
-            overlay,
-        } = self;
-        [label_mask, confidence, drivable_mask, overlay]
-    }
+outputs! {
+    label_mask "~/label_mask"
+    confidence "~/confidence"
+    drivable_mask "~/drivable_mask"
+    overlay "~/overlay"
+    drivable_area "~/drivable_area"
+    obstacle_points "~/obstacle_points"
+    drivable_points "~/drivable_points"
+    costmap_label_mask "~/costmap/label_mask"
+    costmap_confidence "~/costmap/confidence"
+    costmap_points "~/costmap/points"
+    drivable_boundary "~/drivable_boundary"
+    free_space_scan "~/free_space_scan"
+}
 
-    /// Returns what `of` makes of each value.
-    pub fn map<U>(&self, of: impl Fn(&T) -> U) -> PerOutput<U> {
-        PerOutput {
-            label_mask: of(&self.label_mask),
-            confidence: of(&self.confidence),
-            drivable_mask: of(&self.drivable_mask),
-            overlay: of(&self.overlay),
+impl<T: Copy + Default> PerOutput<T> {
+    /// Returns the values of the outputs that lie on the ground alone; the others' are the default.
+    pub fn of_area(self) -> Self {
+        let none = T::default();
+        Self {
+            label_mask: none,
+            confidence: none,
+            drivable_mask: none,
+            overlay: none,
+            ..self
         }
     }
 }

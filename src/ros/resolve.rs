@@ -43,6 +43,12 @@ impl Resolver {
             .map_or(expanded, |rule| self.expanded(&rule.to))
     }
 
+    /// Returns the fully qualified name that a rule gives a topic; `None` where no rule names it.
+    pub(super) fn remapped(&self, name: &str) -> Option<String> {
+        let resolved = self.topic(name);
+        (resolved != self.expanded(name)).then_some(resolved)
+    }
+
     /// Returns the name with `~`, the substitutions and the namespace filled in.
     fn expanded(&self, name: &str) -> String {
         let name = name

@@ -11,6 +11,7 @@ use super::inference::Frame;
 use super::latest::LatestCell;
 use super::ledger::Ledger;
 use super::outputs::Outputs;
+use super::placement::Placement;
 
 /// Shared by the spin thread, the inference thread and the diagnostics.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub frames: LatestCell<Frame>,
     /// What became of every frame.
     pub ledger: Ledger,
+    /// The camera and its place, as ROS tells of them.
+    pub placement: Placement,
     /// The graph and the node's state as the spin thread saw them last.
     pub surroundings: watch::Sender<Surroundings>,
     outputs: Mutex<Outputs>,
@@ -35,6 +38,7 @@ impl Shared {
         Self {
             frames: LatestCell::default(),
             ledger: Ledger::default(),
+            placement: Placement::default(),
             surroundings: watch::Sender::default(),
             outputs: Mutex::new(outputs),
             open_since: Mutex::default(),
@@ -75,6 +79,7 @@ impl Shared {
             *since = now;
         }
         self.frames.clear();
+        self.placement.forget_moving();
         self.ledger.begin_anew();
     }
 

@@ -3,6 +3,7 @@
 
 mod graph;
 mod network;
+mod placement;
 mod transitions;
 
 use std::mem;
@@ -43,6 +44,7 @@ pub(super) struct Wiring {
     lifecycle: LifecycleServices,
     bond: Option<BondLink>,
     images: Option<Images>,
+    placement: Option<placement::PlacementIntake>,
     /// Every subscription to images so far.
     subscribed: Vec<Intake>,
 }
@@ -70,6 +72,7 @@ impl Wiring {
                 .then(|| BondLink::create(&mut node, log.clone()))
                 .transpose()?,
             images: None,
+            placement: None,
             subscribed: Vec::new(),
             node,
         };
@@ -127,6 +130,8 @@ impl SpinThread {
             }
             self.wiring.node.spin_once(TURN);
             self.watch_time();
+            // Before the images, which may need them.
+            self.receive_placement();
             self.receive_images();
             if let Err(error) = self.manage().and_then(|()| self.serve_parameters()) {
                 break Err(error);
@@ -172,6 +177,7 @@ impl SpinThread {
             self.shared.frames.put(Frame {
                 message,
                 kind: images.intake.kind,
+                is_rectified: images.intake.is_rectified(),
                 received: Instant::now(),
             });
         }
@@ -188,10 +194,12 @@ impl SpinThread {
 
     /// Returns what the inference thread is to work by with this network.
     fn choices_of(&self, segmenter: Arc<Segmenter>) -> Choices {
+        let chosen = self.parameters.chosen_classes();
+        let classes = chosen.unwrap_or_else(|| segmenter.classes().clone());
         Choices {
             segmenter,
             settings: self.parameters.settings().clone(),
-            drivable: self.parameters.drivable(),
+            classes: Arc::new(classes),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the log says once the network is loaded: the node, its network, its topics.
 
 use super::params::Parameters;
+use super::per_output::PerOutput;
 use super::resolve::Resolver;
 use crate::segmenter::Segmenter;
 
@@ -15,14 +16,10 @@ pub(super) fn start_block(
 ) -> String {
     let settings = parameters.settings();
     let [height, width] = segmenter.metadata().train_size;
-    let outputs = [
-        "label_mask",
-        "confidence",
-        "overlay",
-        "drivable_mask",
-        "label_info",
-    ]
-    .map(|name| resolver.topic(&format!("~/{name}")));
+    let outputs = (PerOutput::TOPICS.each().into_iter())
+        .chain([&"~/label_info"])
+        .map(|name| resolver.topic(name));
+    let outputs: Vec<_> = outputs.collect();
     let classes = segmenter.classes();
     let drivable: Vec<_> = parameters
         .drivable()
@@ -39,7 +36,7 @@ pub(super) fn start_block(
          device: {}, {}\n  \
          network size: {} (trained at {width}x{height})\n  \
          images: {} (transport {}, QoS {}, at most {} pixels)\n  \
-         outputs: {} (reliable, keep last 1; label_info transient local)",
+         outputs: {} (reliable, keep last 1; label_info and drivable_area transient local)",
         resolver.node(),
         settings.weights,
         segmenter.weights_sha256(),

@@ -3,6 +3,8 @@
 mod bad_frames;
 mod budget;
 mod diagnostics;
+mod drivable;
+mod drive;
 #[cfg(feature = "inject-faults")]
 mod faults;
 mod graph;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
-use ecmnet_ros::ros::params::markdown_table;
+use ecmnet_ros::ros::params::{PARAMETERS, markdown_table};
 use serde_json::{Value, json};
 
 use super::graph::{Graph, Peer, repository, wait_for};
@@ -76,7 +76,7 @@ fn parameters_are_listed_described_and_read() -> Result<()> {
     let mut peer = graph.peer("tool")?;
     let listed = call(&mut peer, "list_parameters", "ListParameters", json!({}))?;
     let names = listed["result"]["names"].as_array().map_or(0, Vec::len);
-    assert_eq!(names, 19, "{listed}");
+    assert_eq!(names, PARAMETERS.len(), "{listed}");
     assert_eq!(get(&mut peer, "max_age_ms")?["integer_value"], 700);
     assert_eq!(get(&mut peer, "nothing")?["type"], NOT_SET);
     let request = json!({"names": ["device", "use_sim_time", "nothing"]});

@@ -3,6 +3,7 @@
 import array
 import base64
 import importlib
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -45,7 +46,7 @@ def holds_now(value: Plain) -> bool:
 
 
 def dict_from_message(value: object) -> Plain:
-    """Returns nested dictionaries and lists; bytes as base64."""
+    """Returns nested dictionaries and lists; bytes as base64, floats that are no numbers as text."""
     if hasattr(value, "get_fields_and_field_types"):
         names = value.get_fields_and_field_types()
         return {name: dict_from_message(getattr(value, name)) for name in names}
@@ -55,6 +56,8 @@ def dict_from_message(value: object) -> Plain:
         return int.from_bytes(value, "little")
     if isinstance(value, list | tuple | array.array | np.ndarray):
         return [dict_from_message(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value
 
 

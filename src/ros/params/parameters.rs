@@ -1,6 +1,7 @@
 //! The values of one node's parameters, and the rules by which they change.
 
 use super::{Change, PARAMETERS, Parameter, Settings, Value};
+use crate::drivable::surface::SurfaceTable;
 use crate::labels::ClassTable;
 
 /// Why a parameter was not set.
@@ -55,6 +56,7 @@ impl Parameters {
         for (name, value) in overrides {
             parameters.settings = parameters.with(find(&name)?, value)?;
         }
+        parameters.check_area()?;
         Ok(parameters)
     }
 
@@ -64,7 +66,7 @@ impl Parameters {
         self.classes = Some(classes);
         let drivable = find("drivable_classes")?;
         self.settings = self.with(drivable, drivable.value(&self.settings))?;
-        Ok(())
+        self.check_area()
     }
 
     /// Forgets the classes, once the weights are gone.
@@ -75,6 +77,16 @@ impl Parameters {
     /// Returns the values in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Returns the classes, with the choice of those that a vehicle may drive on; `None` where no
+    /// weights are loaded.
+    pub fn chosen_classes(&self) -> Option<ClassTable> {
+        let classes = self.classes.as_ref()?;
+        Some(ClassTable {
+            drivable: self.drivable(),
+            ..classes.clone()
+        })
     }
 
     /// Returns whether a vehicle may drive on it, by class id.
@@ -119,7 +131,26 @@ impl Parameters {
             }
             parameters.settings = parameters.with(parameter, value.clone())?;
         }
+        parameters.check_area()?;
         Ok(Changed { parameters, loads })
+    }
+
+    /// Errs where what the parameters say of the drivable area does not go together, or does not fit
+    /// the classes.
+    fn check_area(&self) -> Result<(), ParameterError> {
+        let refused = |name, reason| ParameterError::Value { name, reason };
+        let config = self.settings.area.config();
+        let config = config.map_err(|reason| refused("class_costs", reason))?;
+        config
+            .grid
+            .check()
+            .map_err(|error| refused("grid.resolution_m", error.to_string()))?;
+        if let Some(classes) = &self.classes {
+            SurfaceTable::new(classes)
+                .with_costs(classes, &config.class_costs)
+                .map_err(|error| refused("class_costs", error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn with(&self, parameter: &Parameter, value: Value) -> Result<Settings, ParameterError> {

@@ -1,6 +1,7 @@
 //! What the parameters set, and their defaults.
 
 use super::super::per_output::PerOutput;
+use super::area::AreaSettings;
 
 /// What the node is set to; [`Settings::default`] holds every parameter's default.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Settings {
     pub overlay_alpha: f64,
     /// Classes that a vehicle may drive on; empty for those that the weights name.
     pub drivable_classes: Vec<String>,
+    /// The drivable area.
+    pub area: AreaSettings,
     /// Whether time comes from `/clock`.
     pub use_sim_time: bool,
     /// Whether the node configures and activates itself.
@@ -54,6 +57,7 @@ impl Default for Settings {
             max_rate_hz: PerOutput::default(),
             overlay_alpha: 0.5,
             drivable_classes: Vec::new(),
+            area: AreaSettings::default(),
             use_sim_time: false,
             autostart: true,
             bond_timeout: 4.0,

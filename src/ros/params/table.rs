@@ -1,5 +1,6 @@
 //! Every parameter: its name, its range, and whether it may change while the node runs.
 
+use super::area_table::{self, AREA_PARAMETERS};
 use super::{Change, Parameter, Range, Value};
 use crate::segmenter::{DeviceChoice, NetworkSize};
 
@@ -10,7 +11,21 @@ const MAX_RATE_HZ: Range = Range::Real {
 };
 
 /// Every parameter, in the order in which people read them.
-pub const PARAMETERS: [Parameter; 19] = [
+pub const PARAMETERS: [Parameter; NODE_PARAMETERS.len() + area_table::COUNT] = {
+    let mut all = [NODE_PARAMETERS[0]; NODE_PARAMETERS.len() + area_table::COUNT];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = match at.checked_sub(NODE_PARAMETERS.len()) {
+            None => NODE_PARAMETERS[at],
+            Some(after) => AREA_PARAMETERS[after],
+        };
+        at += 1;
+    }
+    all
+};
+
+/// Those of masks and node.
+const NODE_PARAMETERS: [Parameter; 19] = [
     Parameter {
         name: "weights",
         range: Range::Any,

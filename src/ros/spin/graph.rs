@@ -47,6 +47,9 @@ impl SpinThread {
         if active_for.is_some() && is_new && (chosen.followed || may_guess) {
             self.subscribe(chosen)?;
         }
+        if active_for.is_some() {
+            self.follow_placement()?;
+        }
         Ok(())
     }
 

@@ -297,6 +297,8 @@ impl SpinThread {
     fn deactivate(&mut self) {
         self.shared.close();
         self.wiring.images = None;
+        self.wiring.placement = None;
+        self.shared.placement.clear();
         self.break_bond();
     }
 }

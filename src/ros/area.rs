@@ -25,6 +25,9 @@ use crate::segmenter::Segmentation;
 use ego::EgoMask;
 use layers::Layers;
 
+/// A pose farther from the origin is none, metres.
+const FARTHEST_M: f64 = 5e7;
+
 /// What is kept of the ground from frame to frame.
 #[derive(Debug, Default)]
 pub(super) struct Area {
@@ -102,6 +105,11 @@ impl Area {
         let camera = &calibrated.camera;
         let stamp_ns = frame.header.stamp.as_ns();
         let mut poses = placement.poses(&frame.header.frame_id, stamp_ns, settings)?;
+        if !(poses.base.translation.iter()).all(|metres| metres.abs() < FARTHEST_M) {
+            let sentence =
+                "the vehicle's pose is farther from the grid frame's origin than any road on earth";
+            return Err(Rejection::of("pose_out_of_range", sentence));
+        }
         let attitude = match settings.attitude.as_str() {
             "base" => GroundAttitude::Base,
             _ => GroundAttitude::Level,

@@ -91,6 +91,7 @@ pub(super) fn status(
     for (reason, count) in &account.area_stops {
         values.push(pair(&format!("drivable_area.{reason}"), count));
     }
+    values.extend(latencies("drivable_area_ms", account.area_ms));
     values.extend(latencies(
         "stamp_to_publish_ms",
         account.stamp_to_publish_ms,

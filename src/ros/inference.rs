@@ -258,10 +258,12 @@ impl Inference {
         area_frame: &AreaFrame<'_>,
         outputs: &Outputs,
     ) -> Result<(), Rejection> {
+        let start = Instant::now();
         match self.area.messages(area_frame, &self.shared.placement) {
             Ok(messages) => {
+                let ms = start.elapsed().as_secs_f64() * 1e3;
                 if self.publish(frame, &messages, outputs)? {
-                    self.shared.ledger.lay();
+                    self.shared.ledger.lay(ms);
                     self.area_told = None;
                 }
             }

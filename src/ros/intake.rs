@@ -230,6 +230,42 @@ mod tests {
     }
 
     #[test]
+    fn the_calibration_lies_beside_the_images_whatever_their_transport() {
+        let intake = |topic: &str, kind| Intake {
+            topic: topic.to_owned(),
+            kind,
+            reliable: true,
+            transient_local: false,
+            followed: true,
+        };
+        for (topic, kind, info, is_rectified) in [
+            ("/image", ImageKind::Raw, "/camera_info", false),
+            (
+                "/front/image_raw",
+                ImageKind::Raw,
+                "/front/camera_info",
+                false,
+            ),
+            (
+                "/front/image_rect_color/compressed",
+                ImageKind::Compressed,
+                "/front/camera_info",
+                true,
+            ),
+            (
+                "/rect/image",
+                ImageKind::Compressed,
+                "/rect/camera_info",
+                false,
+            ),
+        ] {
+            let intake = intake(topic, kind);
+            assert_eq!(intake.camera_info_topic(), info, "{topic}");
+            assert_eq!(intake.is_rectified(), is_rectified, "{topic}");
+        }
+    }
+
+    #[test]
     fn until_a_publisher_is_seen_best_effort_keep_last_1() {
         let guess = choose("/image", None, &[], &settings("auto", "auto"));
         assert_eq!(

@@ -26,6 +26,7 @@ struct Entries {
     area_stops: BTreeMap<&'static str, u64>,
     /// Why the last frame that was to be laid on the ground was not, and when.
     area_stopped: Option<(Instant, &'static str)>,
+    recent_areas: VecDeque<(Instant, f64)>,
     rejected: BTreeMap<&'static str, u64>,
     recent_masks: VecDeque<(Instant, Latency)>,
     recent_rejections: VecDeque<(Instant, &'static str)>,
@@ -91,11 +92,13 @@ impl Ledger {
         self.hold().rate_limited += 1;
     }
 
-    /// Counts a frame that was laid on the ground.
-    pub(super) fn lay(&self) {
+    /// Counts a frame that was laid on the ground, in so many milliseconds.
+    pub(super) fn lay(&self, ms: f64) {
         let mut entries = self.hold();
         entries.areas += 1;
         entries.area_stopped = None;
+        entries.recent_areas.push_back((Instant::now(), ms));
+        entries.forget();
     }
 
     /// Counts a frame whose masks were published but that could not be laid on the ground.
@@ -138,6 +141,7 @@ impl Ledger {
             late: entries.late,
             areas: entries.areas,
             area_stops: entries.area_stops.clone(),
+            area_ms: Percentiles::of(entries.recent_areas.iter().map(|(_, ms)| *ms)),
             area_stopped: (entries.area_stopped)
                 .filter(|(at, _)| at.elapsed() <= WINDOW)
                 .map(|(_, reason)| reason),
@@ -165,6 +169,9 @@ impl Entries {
         let old = |at: &Instant| at.elapsed() > WINDOW;
         while self.recent_masks.front().is_some_and(|(at, _)| old(at)) {
             self.recent_masks.pop_front();
+        }
+        while self.recent_areas.front().is_some_and(|(at, _)| old(at)) {
+            self.recent_areas.pop_front();
         }
         while self
             .recent_rejections
@@ -197,6 +204,8 @@ pub(super) struct Account {
     pub areas: u64,
     /// Frames whose masks were published and that could not be, by reason.
     pub area_stops: BTreeMap<&'static str, u64>,
+    /// How long laying a frame on the ground took, within the window.
+    pub area_ms: Option<Percentiles>,
     /// Why the last one could not be, where that was within the window.
     pub area_stopped: Option<&'static str>,
     /// Frames refused, by reason.

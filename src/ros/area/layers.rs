@@ -72,7 +72,8 @@ impl Layers<'_> {
             from_m: [x, y],
             first_rad: yaw_rad - half_rad,
             step_rad,
-            count: (2.0 * half_rad / step_rad).floor() as usize + 1,
+            // A whole number of steps may come out a hair below it.
+            count: (2.0 * half_rad / step_rad + 1e-6).floor() as usize + 1,
             reach_m: self.config.horizon_m,
         };
         let ranges = free_space_scan(self.evidence, &self.lattice, &fan);

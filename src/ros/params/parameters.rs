@@ -286,6 +286,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_the_drivable_area_must_go_together() -> Result<(), ParameterError> {
+        let real = |name: &str, value| (name.to_owned(), Value::Real(value));
+        let wide = [real("grid.size_x_m", 500.0), real("grid.size_y_m", 500.0)];
+        let refused = running().with_changes(&wide).err();
+        let sentence = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(sentence.contains("4 million cells"), "{sentence}");
+        let coarse = [wide.to_vec(), vec![real("grid.resolution_m", 0.5)]].concat();
+        running().with_changes(&coarse)?;
+        for (cost, said) in [
+            ("Boat=3", "Sky, Road"),
+            ("Road", "NAME=COST"),
+            ("Road=101", "101"),
+        ] {
+            let costs = Value::Texts(vec![cost.into()]);
+            let refused = running()
+                .with_changes(&[("class_costs".into(), costs)])
+                .err();
+            let sentence = refused.map(|error| error.to_string()).unwrap_or_default();
+            assert!(sentence.contains(said), "{cost}: {sentence}");
+        }
+        let costs = Value::Texts(vec!["Pavement=30".into()]);
+        running().with_changes(&[("class_costs".into(), costs)])?;
+        Ok(())
+    }
+
+    #[test]
     fn drivable_classes_are_the_weights_own_unless_chosen() -> Result<(), ParameterError> {
         let parameters = running();
         assert_eq!(parameters.drivable(), [false, true, false]);

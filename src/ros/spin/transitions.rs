@@ -299,6 +299,9 @@ impl SpinThread {
         self.wiring.images = None;
         self.wiring.placement = None;
         self.shared.placement.clear();
+        self.shared
+            .surroundings
+            .send_modify(|surroundings| surroundings.camera_info.clear());
         self.break_bond();
     }
 }

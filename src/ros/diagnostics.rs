@@ -53,6 +53,8 @@ pub(super) struct Surroundings {
     pub intake: String,
     /// The topic of the camera's calibration; empty while nobody reads what needs it.
     pub camera_info: String,
+    /// Whether the drivable area is kept while nobody reads it.
+    pub keeps_grid: bool,
     /// Publishers on the image topic.
     pub publishers: usize,
     /// Other nodes of this node's name.
@@ -167,7 +169,7 @@ fn verdict(
             format!("{}: no masks", surroundings.state.label()),
         );
     }
-    if subscribers == 0 && account.recent_masks == 0 {
+    if subscribers == 0 && !surroundings.keeps_grid {
         return (Level::Ok, "idle: nobody subscribes to an output".into());
     }
     match account.since_received {
@@ -270,6 +272,17 @@ mod tests {
             assert_eq!(level, Level::Ok);
             assert!(message.starts_with("idle"));
         }
+    }
+
+    #[test]
+    fn masks_without_the_drivable_area_that_is_read_are_a_warning_that_says_why() {
+        let stopped = Account {
+            area_stopped: Some("camera_info_size"),
+            ..seen()
+        };
+        let (level, message) = verdict_of(&stopped, 0, 1);
+        assert_eq!(level, Level::Warn);
+        assert!(message.ends_with("no drivable area: camera_info_size"));
     }
 
     #[test]

@@ -201,6 +201,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_costmap_reads_together_comes_of_one_frame() {
+        let read = Wanted {
+            costmap_label_mask: true,
+            costmap_points: true,
+            overlay: true,
+            ..Wanted::default()
+        };
+        // The points were asked for later than the mask, so that they are due at other frames.
+        let mut due = Wanted {
+            costmap_points: true,
+            ..Wanted::default()
+        };
+        due.keep_costmap_whole(read);
+        assert!(due.costmap_label_mask && due.costmap_points && due.has_area());
+        assert!(!due.costmap_confidence && !due.overlay);
+        let mut none = Wanted::default();
+        none.keep_costmap_whole(read);
+        assert!(none.is_nothing());
+    }
+
+    #[test]
     fn output_images_have_packed_rows_and_the_cameras_header() -> anyhow::Result<()> {
         let header = Header {
             stamp: crate::msg::Stamp {

@@ -46,7 +46,7 @@ def holds_now(value: Plain) -> bool:
 
 
 def dict_from_message(value: object) -> Plain:
-    """Returns nested dictionaries and lists; bytes as base64, floats that are no numbers as text."""
+    """Returns nested dictionaries and lists; bytes as base64, NaN and infinity as text."""
     if hasattr(value, "get_fields_and_field_types"):
         names = value.get_fields_and_field_types()
         return {name: dict_from_message(getattr(value, name)) for name in names}

@@ -33,6 +33,7 @@ impl SpinThread {
             surroundings.intake = chosen.to_string();
             surroundings.publishers = publishers.len();
             surroundings.namesakes = namesakes;
+            surroundings.keeps_grid = settings.area.enable;
         });
         if namesakes > had {
             self.log.warn(&format!(

@@ -17,6 +17,7 @@ mod names;
 mod outputs;
 mod parameters;
 mod pictures;
+mod placement;
 #[path = "../seeded/mod.rs"]
 mod seeded;
 mod slow_network;

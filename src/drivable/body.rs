@@ -7,10 +7,12 @@ use super::surface::{Standing, Surface, Wheels};
 /// Columns and rows of the mask of which one is looked at for bodies: a tyre at 20 m is wider.
 const COLUMN_STRIDE: usize = 4;
 const ROW_STRIDE: usize = 2;
-/// Heights above the ground, metres: one of the first is within every body on wheels, of cars with a
-/// low bonnet as of lorries whose lower edge is high; the others are within some.
-const BODY_LEVELS_M: [f64; 4] = [0.8, 0.45, 1.2, 0.25];
-const WITHIN: usize = 2;
+/// Columns that are compared with the row above at once.
+const PART: usize = 32;
+/// Heights above the ground, metres: one of these is within every body on wheels, of cars with a low
+/// bonnet as of lorries whose lower edge is high; the others are within some.
+const WITHIN_LEVELS_M: [f64; 2] = [0.8, 0.45];
+const OTHER_LEVELS_M: [f64; 2] = [1.2, 0.25];
 /// Rows of something else that do not part a body's run: cracks, mirrors, a wrong pixel.
 const CRACK_ROWS: usize = 8;
 /// The least height of a body, metres.
@@ -104,30 +106,43 @@ impl<'a> Bodies<'a> {
         let wheels = standing.map(|standing| standing?.wheels);
         let columns = mask.width.div_ceil(COLUMN_STRIDE);
         let mut open: Vec<Option<Run>> = vec![None; columns];
+        // For each part of a row, whether runs are open in it.
+        let mut has_open = vec![false; mask.width.div_ceil(PART)];
+        let mut labels_above: &[u8] = &[];
         let rows = mask.ids.chunks_exact(mask.width.max(1)).take(mask.height);
-        for (row, ids) in rows.enumerate().step_by(ROW_STRIDE) {
-            let ids = ids.iter().step_by(COLUMN_STRIDE);
-            for (column, (id, open)) in ids.zip(&mut open).enumerate() {
-                match (wheels[usize::from(*id)], &mut *open) {
-                    (None, None) => {}
-                    (Some(_), Some(run)) => run.bottom = row,
-                    (Some(wheels), None) => {
-                        *open = Some(Run {
-                            column: column * COLUMN_STRIDE,
-                            top: row,
-                            bottom: row,
-                            wheels,
-                        });
-                    }
-                    (None, Some(run)) if row <= run.bottom + CRACK_ROWS => {}
-                    // What stands before a body does not part it.
-                    (None, Some(_)) if standing[usize::from(*id)].is_some() => {}
-                    (None, Some(run)) => {
-                        self.runs.extend((run.bottom >= first_row).then_some(*run));
-                        *open = None;
+        for (row, labels) in rows.enumerate().step_by(ROW_STRIDE) {
+            let parts = (labels.chunks(PART)).zip(open.chunks_mut(PART / COLUMN_STRIDE));
+            for (part, ((labels, open), has_open)) in parts.zip(&mut has_open).enumerate() {
+                let start = part * PART;
+                // The same as above, and no body there.
+                if !*has_open && labels_above.get(start..start + labels.len()) == Some(labels) {
+                    continue;
+                }
+                let ids = labels.iter().step_by(COLUMN_STRIDE);
+                for (column, (id, open)) in ids.zip(&mut *open).enumerate() {
+                    match (wheels[usize::from(*id)], &mut *open) {
+                        (None, None) => {}
+                        (Some(_), Some(run)) => run.bottom = row,
+                        (Some(wheels), None) => {
+                            *open = Some(Run {
+                                column: start + column * COLUMN_STRIDE,
+                                top: row,
+                                bottom: row,
+                                wheels,
+                            });
+                        }
+                        (None, Some(run)) if row <= run.bottom + CRACK_ROWS => {}
+                        // What stands before a body does not part it.
+                        (None, Some(_)) if standing[usize::from(*id)].is_some() => {}
+                        (None, Some(run)) => {
+                            self.runs.extend((run.bottom >= first_row).then_some(*run));
+                            *open = None;
+                        }
                     }
                 }
+                *has_open = open.iter().any(Option::is_some);
             }
+            labels_above = labels;
         }
         self.runs.extend(open.into_iter().flatten());
         for run in &mut self.runs {
@@ -278,21 +293,35 @@ impl<'a> Bodies<'a> {
         if self.blocks.get(column / BLOCK_COLUMNS) != Some(&true) {
             return false;
         }
-        let Some(body) = self.body_over(optical, row) else {
-            return self.is_crack(optical, [row, column]);
+        let within = WITHIN_LEVELS_M.map(|height_m| self.place_over(optical, height_m));
+        let corner_px = CORNER_M * self.metre_px(optical);
+        let mut near = within.iter().flatten().flat_map(|[row, column]| {
+            let columns = self.columns_near(*column, corner_px);
+            columns.map(move |column| [*row, column])
+        });
+        // Over most ground nothing stands.
+        if !near.any(|[row, column]| self.stands_at(row, column)) {
+            return false;
+        }
+        let Some(body) = self.body_over(optical, within, row) else {
+            return self.is_crack(optical, within[0], [row, column]);
         };
         let lifted = self.place_over(optical, body.wheels.clearance_m(body.height_m));
         let is_over = lifted.is_some_and(|[row, column]| {
-            let mut near = self.columns_near(column, CORNER_M * self.metre_px(optical));
+            let mut near = self.columns_near(column, corner_px);
             row <= body.sill_row && near.any(|column| self.stands_at(row, column))
         });
-        is_over || self.is_crack(optical, [row, column])
+        is_over || self.is_crack(optical, within[0], [row, column])
     }
 
     /// Whether ground shows between two things closer to each other than `CRACK_M`, with something
-    /// over it: a body may reach there behind what hides it.
-    fn is_crack(&self, optical: [f64; 3], [row, column]: [usize; 2]) -> bool {
-        let above = self.place_over(optical, BODY_LEVELS_M[0]);
+    /// over it, at the place `above`: a body may reach there behind what hides it.
+    fn is_crack(
+        &self,
+        optical: [f64; 3],
+        above: Option<[usize; 2]>,
+        [row, column]: [usize; 2],
+    ) -> bool {
         // A row up, where both of what it lies between still show.
         let row = row.saturating_sub(2);
         if !above.is_some_and(|[row, column]| self.stands_at(row, column)) {
@@ -306,25 +335,28 @@ impl<'a> Bodies<'a> {
     }
 
     /// The body that may be over a ground point: on its image over the point, or just beside whatever
-    /// nearer hides it there. `shown` is the point's own row: what reaches lower is nearer.
+    /// nearer hides it there. `within` are the places over the point at the levels within every body;
+    /// `shown` is the point's own row: what reaches lower is nearer.
     #[inline]
-    fn body_over(&self, optical: [f64; 3], shown: usize) -> Option<Outline> {
-        let places = BODY_LEVELS_M.map(|height_m| self.place_over(optical, height_m));
+    fn body_over(
+        &self,
+        optical: [f64; 3],
+        within: [Option<[usize; 2]>; 2],
+        shown: usize,
+    ) -> Option<Outline> {
         let metre_px = self.metre_px(optical);
         let near = |[row, column]: [usize; 2], aside_m: f64| {
             let columns = self.columns_near(column, aside_m * metre_px);
             columns.map(move |column| [row, column])
         };
-        let within = || places.iter().take(WITHIN).flatten().copied();
-        let mut close = within().flat_map(|place| near(place, CORNER_M));
-        if !close.any(|[row, column]| self.stands_at(row, column)) {
-            return None;
-        }
+        let within = || within.into_iter().flatten();
         let farther = |[row, column]: [usize; 2]| {
             let body = self.body_at(row, column)?;
             (body.bottom < shown).then_some(body)
         };
-        let over = places.iter().flatten().copied();
+        let others = OTHER_LEVELS_M.into_iter();
+        let others = others.filter_map(|height_m| self.place_over(optical, height_m));
+        let over = within().chain(others);
         let over = over.flat_map(|place| near(place, CORNER_M));
         if let Some(body) = over.filter_map(farther).next() {
             return Some(body);

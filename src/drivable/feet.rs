@@ -5,6 +5,8 @@ use crate::labels::LabelMask;
 
 /// Columns that share a foot: 2 pixels are 2 cm at 10 m for a camera of 1000 pixels' focal length.
 const STRIDE: usize = 2;
+/// Columns that are compared with the row below at once.
+const PART: usize = 32;
 /// Feet looked at to each side of a pixel.
 const SAMPLES: usize = 12;
 /// Marks a pixel that shows nothing that stands.
@@ -44,27 +46,37 @@ impl Feet {
         self.rows
             .resize(self.columns * (height - self.first_row), NO_FOOT);
         let mut below = vec![NO_FOOT; self.columns];
+        // The row below, once there is one: equal labels have equal feet.
+        let mut labels_below: &[u8] = &[];
         let labels = mask.ids.chunks_exact(mask.width.max(1));
         let rows = self.rows.chunks_exact_mut(self.columns.max(1));
         let from_below = labels.skip(self.first_row).zip(rows).enumerate().rev();
-        for (index, (labels, feet)) in from_below {
+        for (index, (labels, rows)) in from_below {
             let row = index + self.first_row;
-            let ids = labels.iter().step_by(STRIDE);
-            for (column, ((id, foot), below)) in ids.zip(feet).zip(&mut below).enumerate() {
-                *below = match (stands[usize::from(*id)], *below) {
-                    (false, _) => NO_FOOT,
-                    (true, NO_FOOT) => {
-                        self.feet.push(Foot {
-                            row,
-                            column: column * STRIDE,
-                            id: *id,
-                        });
-                        row as u16
-                    }
-                    (true, lowest) => lowest,
-                };
-                *foot = *below;
+            let parts = labels.chunks(PART).zip(below.chunks_mut(PART / STRIDE));
+            for (part, (labels, below)) in parts.enumerate() {
+                let start = part * PART;
+                if labels_below.get(start..start + labels.len()) == Some(labels) {
+                    continue;
+                }
+                let ids = labels.iter().step_by(STRIDE);
+                for (column, (id, below)) in ids.zip(below).enumerate() {
+                    *below = match (stands[usize::from(*id)], *below) {
+                        (false, _) => NO_FOOT,
+                        (true, NO_FOOT) => {
+                            self.feet.push(Foot {
+                                row,
+                                column: start + column * STRIDE,
+                                id: *id,
+                            });
+                            row as u16
+                        }
+                        (true, lowest) => lowest,
+                    };
+                }
             }
+            rows.copy_from_slice(&below);
+            labels_below = labels;
         }
     }
 

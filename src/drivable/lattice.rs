@@ -44,7 +44,8 @@ impl CellLattice {
         for row in span(y, self.origin_m[1], self.rows) {
             for column in span(x, self.origin_m[0], self.columns) {
                 let [cx, cy] = self.centre_m(row, column);
-                if (cx - x).hypot(cy - y) <= radius_m {
+                let (dx, dy) = (cx - x, cy - y);
+                if dx * dx + dy * dy <= radius_m * radius_m {
                     take(row * self.columns + column);
                 }
             }

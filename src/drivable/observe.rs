@@ -83,7 +83,9 @@ impl Scene<'_> {
     #[inline]
     pub(super) fn range_m(&self, row: usize, column: usize) -> Option<f64> {
         let ([x, y], foot) = (self.point(row, column)?, self.view.foot_m());
-        Some((x - foot[0]).hypot(y - foot[1]))
+        let (dx, dy) = (x - foot[0], y - foot[1]);
+        // `hypot` is slower and guards against overflow alone.
+        Some((dx * dx + dy * dy).sqrt())
     }
 
     /// The highest row that may show what is lower than the camera over ground nearer than the
@@ -113,10 +115,11 @@ impl Observer {
     pub fn observe(&mut self, scene: &Scene<'_>, lattice: &CellLattice) -> &[Evidence] {
         let first_row = scene.first_ground_row();
         self.feet.find(scene.mask, scene.surfaces, first_row);
-        let look = Look {
+        let mut look = Look {
             scene,
             feet: &self.feet,
             bodies: Bodies::new(scene, &self.feet, first_row),
+            foot_ranges: FootRanges::new(scene),
             foot_m: scene.view.foot_m(),
             weight_m2: lattice.cell_m * scene.view.height_m() * scene.view.camera().focal_px()[1],
         };
@@ -148,6 +151,7 @@ struct Look<'a> {
     scene: &'a Scene<'a>,
     feet: &'a Feet,
     bodies: Bodies<'a>,
+    foot_ranges: FootRanges<'a>,
     /// Ground point under the camera.
     foot_m: [f64; 2],
     /// Over the squared range, a cell's share of a pixel's length on the ground.
@@ -156,7 +160,7 @@ struct Look<'a> {
 
 impl Look<'_> {
     #[inline]
-    fn evidence(&self, point: [f64; 2]) -> Evidence {
+    fn evidence(&mut self, point: [f64; 2]) -> Evidence {
         let Scene {
             view, horizon_m, ..
         } = *self.scene;
@@ -176,7 +180,7 @@ impl Look<'_> {
             Surface::Void => Evidence::Unseen,
             Surface::Standing(standing) => {
                 let foot_row = self.feet.foot_row(row, column);
-                let foot_m = foot_row.and_then(|row| self.scene.range_m(row, column));
+                let foot_m = foot_row.and_then(|row| self.foot_ranges.range_m(row, column));
                 if foot_m.is_none_or(|foot_m| squared.sqrt() <= foot_m + standing.depth_m) {
                     Evidence::Taken { weight }
                 } else {
@@ -236,6 +240,32 @@ impl Look<'_> {
             let middle = [0, 1].map(|i| point[i] + away[i] * behind);
             take(middle, standing.margin_m);
         }
+    }
+}
+
+/// Distances to feet: all cells behind one ask for the same.
+struct FootRanges<'a> {
+    scene: &'a Scene<'a>,
+    /// Each column's last asked row and its distance, metres.
+    last: Vec<(usize, Option<f64>)>,
+}
+
+impl<'a> FootRanges<'a> {
+    fn new(scene: &'a Scene<'a>) -> Self {
+        Self {
+            scene,
+            last: vec![(usize::MAX, None); scene.mask.width],
+        }
+    }
+
+    /// As `Scene::range_m`.
+    #[inline]
+    fn range_m(&mut self, row: usize, column: usize) -> Option<f64> {
+        let last = self.last.get_mut(column)?;
+        if last.0 != row {
+            *last = (row, self.scene.range_m(row, column));
+        }
+        last.1
     }
 }
 

@@ -17,6 +17,8 @@ const OTHER_LEVELS_M: [f64; 2] = [1.2, 0.25];
 const CRACK_ROWS: usize = 8;
 /// The least height of a body, metres.
 const LEAST_HEIGHT_M: f64 = 1.5;
+/// The least height of one that the image's edge cuts: of a van whose bonnet alone shows, metres.
+const CUT_HEIGHT_M: f64 = 2.1;
 /// So far beside a run its body is looked at, in so many steps; metres.
 const REACH_M: f64 = 1.2;
 const STEPS: usize = 12;
@@ -193,6 +195,15 @@ impl<'a> Bodies<'a> {
         let height_m = (left.iter().chain(&own).chain(&right).flatten())
             .filter_map(|run| self.height_m(run.top, run.column, near_m?))
             .fold(LEAST_HEIGHT_M, f64::max);
+        // More of what the image's edge cuts is outside, and may be higher.
+        let last = self.scene.mask.width.saturating_sub(COLUMN_STRIDE);
+        let is_cut = (left.iter().chain(&own).chain(&right).flatten())
+            .any(|run| run.column < COLUMN_STRIDE + step || run.column + step >= last);
+        let height_m = if is_cut {
+            height_m.max(CUT_HEIGHT_M)
+        } else {
+            height_m
+        };
         // What hangs down reaches the ground at the lowest.
         let hanging = self.scene.point(run.bottom, run.column).and_then(|point| {
             let optical = self.scene.view.optical_from_ground(point);
@@ -303,7 +314,7 @@ impl<'a> Bodies<'a> {
         if !near.any(|[row, column]| self.stands_at(row, column)) {
             return false;
         }
-        let Some(body) = self.body_over(optical, within, row) else {
+        let Some(body) = self.body_over(optical, within, [row, column]) else {
             return self.is_crack(optical, within[0], [row, column]);
         };
         let lifted = self.place_over(optical, body.wheels.clearance_m(body.height_m));
@@ -336,13 +347,13 @@ impl<'a> Bodies<'a> {
 
     /// The body that may be over a ground point: on its image over the point, or just beside whatever
     /// nearer hides it there. `within` are the places over the point at the levels within every body;
-    /// `shown` is the point's own row: what reaches lower is nearer.
+    /// `shown` and `column` are the point's own place: what reaches lower is nearer.
     #[inline]
     fn body_over(
         &self,
         optical: [f64; 3],
         within: [Option<[usize; 2]>; 2],
-        shown: usize,
+        [shown, column]: [usize; 2],
     ) -> Option<Outline> {
         let metre_px = self.metre_px(optical);
         let near = |[row, column]: [usize; 2], aside_m: f64| {
@@ -371,6 +382,9 @@ impl<'a> Bodies<'a> {
         });
         // Wide in the image as things are there that hide it.
         let before_px = hidden?;
+        // What shows of it may be its lower edge alone, between legs or under a frame.
+        let above = near([shown, column], CORNER_M)
+            .filter_map(|[_, column]| self.body_above(within().last()?[0], shown, column));
         let beside = BEFORE_BODY_M.into_iter().flat_map(|aside_m| {
             within().flat_map(move |[row, column]| {
                 let columns = self.columns_near(column, aside_m * before_px);
@@ -378,7 +392,7 @@ impl<'a> Bodies<'a> {
             })
         });
         // The lower edge over the point itself is hidden.
-        let body = beside.filter_map(farther).next()?;
+        let body = above.chain(beside.filter_map(farther)).next()?;
         Some(Outline {
             sill_row: usize::MAX,
             ..body
@@ -400,6 +414,15 @@ impl<'a> Bodies<'a> {
             (column + aside).min(last),
         ]
         .into_iter()
+    }
+
+    /// The body whose lower edge shows in a column below the row `from` and above `to`.
+    fn body_above(&self, from: usize, to: usize, column: usize) -> Option<Outline> {
+        let first = *self.first_runs.get(column / COLUMN_STRIDE)?;
+        let runs = self.runs_at(column).iter().enumerate();
+        let (index, _) = (runs.filter(|(_, run)| (from..to).contains(&run.bottom)))
+            .max_by_key(|(_, run)| run.bottom)?;
+        self.outlines.get(first + index).copied()
     }
 
     /// The body that a pixel shows.

@@ -5,7 +5,7 @@
 mod score;
 
 use anyhow::{Result, ensure};
-use score::{Drive, Score, median, true_mask};
+use score::{Chain, Drive, Score, made_world, median, true_mask};
 
 #[test]
 fn with_true_labels_and_poses_the_grid_is_the_ground() -> Result<()> {
@@ -53,8 +53,18 @@ fn a_nod_of_half_a_degree_that_no_transform_tells_is_corrected() -> Result<()> {
         nod_hz: 1.0,
         is_tracked: true,
     };
-    let mut corrected = Score::default();
-    corrected.add(&drive, true_mask)?;
+    let (mut corrected, mut left_alone) = (Score::default(), Score::default());
+    let world = made_world(&drive)?;
+    let first = world.frame(0);
+    let (mut tracked, mut told) = (Chain::new(&first, true)?, Chain::new(&first, false)?);
+    for index in 0..drive.frames {
+        let frame = world.frame(index);
+        let mask = true_mask(&frame)?;
+        // The tracker knows a nod once it has seen a few seconds of it.
+        let is_scored = index >= 30;
+        corrected.add_frame(&mut tracked, &frame, &mask, is_scored)?;
+        left_alone.add_frame(&mut told, &frame, &mask, is_scored)?;
+    }
     for (errors, bound_m) in corrected.boundary.iter().zip([0.5, 1.5]) {
         for values in [
             &errors.lateral_m,
@@ -70,12 +80,6 @@ fn a_nod_of_half_a_degree_that_no_transform_tells_is_corrected() -> Result<()> {
         }
     }
     let share = |score: &Score| score.right as f64 / score.visible as f64;
-    let mut left_alone = Score::default();
-    let untracked = Drive {
-        is_tracked: false,
-        ..drive
-    };
-    left_alone.add(&untracked, true_mask)?;
     ensure!(
         share(&corrected) > share(&left_alone),
         "{} corrected, {} not",

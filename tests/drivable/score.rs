@@ -97,22 +97,7 @@ impl Score {
         drive: &Drive,
         mut mask_from_frame: impl FnMut(&WorldFrame) -> Result<LabelMask>,
     ) -> Result<()> {
-        let world = World::new(&WorldConfig {
-            seed: drive.seed,
-            width: 1280,
-            height: 720,
-            hfov_deg: 70.0,
-            pixel_aspect: Some(1.0),
-            camera_height_m: 1.5,
-            nod_deg: drive.nod_deg,
-            nod_hz: drive.nod_hz,
-            grid: GridExtent {
-                resolution_m: CELL_M,
-                ahead_m: 22.0,
-                aside_m: 16.0,
-            },
-            ..WorldConfig::default()
-        })?;
+        let world = made_world(drive)?;
         let mut chain = Chain::new(&world.frame(0), drive.is_tracked)?;
         // A tracked nod is known once the tracker has seen a few seconds of it.
         let first = if drive.is_tracked { 30 } else { FIRST_SCORED };
@@ -204,6 +189,27 @@ impl BoundaryErrors {
             self.ahead_m.push(along.hypot(lateral));
         }
     }
+}
+
+/// The world of a drive.
+pub(crate) fn made_world(drive: &Drive) -> Result<World> {
+    let world = World::new(&WorldConfig {
+        seed: drive.seed,
+        width: 1280,
+        height: 720,
+        hfov_deg: 70.0,
+        pixel_aspect: Some(1.0),
+        camera_height_m: 1.5,
+        nod_deg: drive.nod_deg,
+        nod_hz: drive.nod_hz,
+        grid: GridExtent {
+            resolution_m: CELL_M,
+            ahead_m: 22.0,
+            aside_m: 16.0,
+        },
+        ..WorldConfig::default()
+    })?;
+    Ok(world)
 }
 
 /// The value that half of `values` do not exceed; NaN for none.

@@ -1,7 +1,7 @@
 //! Bodies on wheels over ground that shows below them. A camera sees the road under a bumper, and a
 //! cell there is not free; only the body's build tells, and what of it is in the image.
 use super::feet::Feet;
-use super::observe::Scene;
+use super::scene::Scene;
 use super::surface::{Standing, Surface, Wheels};
 
 /// Columns and rows of the mask of which one is looked at for bodies: a tyre at 20 m is wider.

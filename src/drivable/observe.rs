@@ -2,21 +2,15 @@
 //! at cells, so that far away a pixel fills every cell that it covers.
 
 use super::body::Bodies;
-use super::camera::RayTable;
-use super::feet::{Feet, Foot};
-use super::ground::GroundView;
+use super::feet::Feet;
 use super::lattice::CellLattice;
-use super::surface::{Surface, SurfaceTable};
-use crate::labels::LabelMask;
+use super::margin::{Margin, close_gaps};
+use super::scene::FootRanges;
+pub use super::scene::Scene;
+use super::surface::Surface;
 
 /// Ground at less optical depth than this is not looked at, metres.
 const NEAREST_M: f64 = 0.1;
-/// Free cells in a row between two blocked ones that are taken to be under one body.
-const GAP_CELLS: usize = 2;
-/// Half of the longest thing with a margin, metres: so far beside a foot its lowest is looked for.
-const HALF_RIDER_M: f64 = 0.6;
-/// So high over the ground someone's lowest pixel may be, metres: a sole, a raised foot.
-const SOLE_M: f64 = 0.03;
 
 /// What a frame says about a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,66 +34,6 @@ pub enum Evidence {
     },
     /// Ground that shows, but so near below a body that the body may be over it.
     Overhung,
-}
-
-/// A mask over the ground.
-#[derive(Clone, Copy)]
-pub struct Scene<'a> {
-    /// The camera over the ground.
-    pub view: &'a GroundView<'a>,
-    /// The camera's rays.
-    pub rays: &'a RayTable,
-    /// The mask, of the camera's size.
-    pub mask: &'a LabelMask,
-    /// What its classes are.
-    pub surfaces: &'a SurfaceTable,
-    /// Pixels that show the vehicle itself, non-zero, `[height, width]`; empty for none.
-    pub ego_mask: &'a [u8],
-    /// Ground farther from the camera than this is not looked at, metres.
-    pub horizon_m: f64,
-}
-
-impl Scene<'_> {
-    /// Returns what a pixel shows; nothing where it shows the vehicle itself.
-    #[inline]
-    pub(super) fn surface(&self, row: usize, column: usize) -> &Surface {
-        let at = row * self.mask.width + column;
-        if self.ego_mask.get(at).is_some_and(|own| *own != 0) {
-            return &Surface::Void;
-        }
-        let id = self.mask.ids.get(at);
-        id.map_or(&Surface::Void, |id| self.surfaces.surface(*id))
-    }
-
-    /// Returns the ground point that a pixel shows, if it shows the ground.
-    #[inline]
-    pub(super) fn point(&self, row: usize, column: usize) -> Option<[f64; 2]> {
-        let ray = self.rays.ray(row, column)?;
-        let [x, y, _] = self.view.point_from_ray(ray)?;
-        Some([x, y])
-    }
-
-    /// Returns the distance over the ground from the camera to what a pixel shows of it, metres.
-    #[inline]
-    pub(super) fn range_m(&self, row: usize, column: usize) -> Option<f64> {
-        let ([x, y], foot) = (self.point(row, column)?, self.view.foot_m());
-        let (dx, dy) = (x - foot[0], y - foot[1]);
-        // `hypot` is slower and guards against overflow alone.
-        Some((dx * dx + dy * dy).sqrt())
-    }
-
-    /// The highest row that may show what is lower than the camera over ground nearer than the
-    /// horizon, within 8 rows: that of the farthest ground.
-    fn first_ground_row(&self) -> usize {
-        let (width, height) = (self.mask.width, self.mask.height);
-        let shows_ground = |row: &usize| {
-            (0..width)
-                .step_by(16)
-                .any(|column| self.point(*row, column).is_some())
-        };
-        let row = (0..height).step_by(8).find(shows_ground);
-        row.unwrap_or(height).saturating_sub(8)
-    }
 }
 
 /// Lays masks on the ground; keeps its buffers from frame to frame.
@@ -130,8 +64,14 @@ impl Observer {
                 .extend(cells.map(|column| look.evidence(lattice.centre_m(row, column))));
         }
         close_gaps(&mut self.evidence, &mut self.blocked, lattice.columns);
+        let margin = Margin {
+            scene,
+            feet: &self.feet,
+            foot_m: look.foot_m,
+            weight_m2: look.weight_m2,
+        };
         for foot in self.feet.all() {
-            look.take_margin(foot, lattice, &mut self.evidence);
+            margin.take(foot, lattice, &mut self.evidence);
         }
         &self.evidence
     }
@@ -191,110 +131,19 @@ impl Look<'_> {
             Surface::Flat(cost) => Evidence::Ground { cost, weight },
         }
     }
-
-    /// Takes the ground around the foot of someone whose outline is thinner than what they need:
-    /// discs from the line between their feet as far back as they reach.
-    fn take_margin(&self, foot: &Foot, lattice: &CellLattice, evidence: &mut [Evidence]) {
-        let Surface::Standing(standing) = *self.scene.surface(foot.row, foot.column) else {
-            return;
-        };
-        if standing.margin_m <= 0.0 {
-            return;
-        }
-        let Some(point) = self.scene.point(foot.row, foot.column) else {
-            return;
-        };
-        let depth_m = self.scene.view.optical_from_ground(point)[2];
-        let reach = HALF_RIDER_M * self.scene.view.camera().focal_px()[0] / depth_m;
-        let lowest = self.feet.lowest_row(foot.row, foot.column, reach as usize);
-        let Some(point) = lowest.and_then(|row| self.scene.point(row, foot.column)) else {
-            return;
-        };
-        let away = [0, 1].map(|i| point[i] - self.foot_m[i]);
-        let range_m = away[0].hypot(away[1]);
-        let is_near = range_m < self.scene.horizon_m && range_m > 0.0;
-        if !is_near {
-            return;
-        }
-        let weight = (self.weight_m2 / (range_m * range_m)).min(1.0) as f32;
-        let mut take = |middle: [f64; 2], radius_m: f64| {
-            lattice.for_each_within(middle, radius_m, |at| {
-                if let Some(cell) = evidence.get_mut(at) {
-                    *cell = Evidence::Taken { weight };
-                }
-            });
-        };
-        // The rest of someone whom the image's edge cuts may lie to any side of what shows.
-        let last = self.scene.mask.width.saturating_sub(1);
-        if foot.column.min(last.saturating_sub(foot.column)) <= reach as usize {
-            take(point, standing.margin_m + 0.5 * standing.depth_m);
-        }
-        let back_m = (standing.depth_m - standing.margin_m).max(0.0);
-        // Seen at a height, a foot seems to stand farther away.
-        let front_m = range_m * SOLE_M / self.scene.view.height_m();
-        let discs = ((back_m + front_m) / standing.margin_m)
-            .ceil()
-            .clamp(1.0, 64.0);
-        for disc in 0..=discs as usize {
-            let behind = ((back_m + front_m) * disc as f64 / discs - front_m) / range_m;
-            let middle = [0, 1].map(|i| point[i] + away[i] * behind);
-            take(middle, standing.margin_m);
-        }
-    }
-}
-
-/// Distances to feet: all cells behind one ask for the same.
-struct FootRanges<'a> {
-    scene: &'a Scene<'a>,
-    /// Each column's last asked row and its distance, metres.
-    last: Vec<(usize, Option<f64>)>,
-}
-
-impl<'a> FootRanges<'a> {
-    fn new(scene: &'a Scene<'a>) -> Self {
-        Self {
-            scene,
-            last: vec![(usize::MAX, None); scene.mask.width],
-        }
-    }
-
-    /// As `Scene::range_m`.
-    #[inline]
-    fn range_m(&mut self, row: usize, column: usize) -> Option<f64> {
-        let last = self.last.get_mut(column)?;
-        if last.0 != row {
-            *last = (row, self.scene.range_m(row, column));
-        }
-        last.1
-    }
-}
-
-/// Free cells between two blocked ones, along x or y, are under what blocks them.
-fn close_gaps(evidence: &mut [Evidence], blocked: &mut Vec<bool>, columns: usize) {
-    blocked.clear();
-    blocked.extend(
-        (evidence.iter()).map(|cell| matches!(cell, Evidence::Taken { .. } | Evidence::Overhung)),
-    );
-    let is_blocked = |at: Option<usize>| at.and_then(|at| blocked.get(at)) == Some(&true);
-    let is_enclosed = |at: usize, step: usize| {
-        (1..=GAP_CELLS).any(|k| is_blocked(at.checked_sub(k * step)))
-            && (1..=GAP_CELLS).any(|k| is_blocked(at.checked_add(k * step)))
-    };
-    for (at, cell) in evidence.iter_mut().enumerate() {
-        let is_free = matches!(cell, Evidence::Ground { cost: 0, .. });
-        if is_free && (is_enclosed(at, 1) || is_enclosed(at, columns)) {
-            *cell = Evidence::Overhung;
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drivable::camera::RayTable;
     use crate::drivable::camera::{CalibratedImage, Camera};
+    use crate::drivable::ground::GroundView;
     use crate::drivable::ground::{GroundAttitude, GroundPlane, optical_in_base};
     use crate::drivable::points::ground_mask;
+    use crate::drivable::surface::SurfaceTable;
     use crate::labels::ClassTable;
+    use crate::labels::LabelMask;
     use crate::msg::CameraInfo;
     use crate::pose::Pose;
     use anyhow::{Context, Result, ensure};

@@ -16,4 +16,6 @@ mod segment;
 #[path = "cli/world.rs"]
 mod world;
 
+#[cfg(feature = "ros")]
+mod domain;
 mod seeded;

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::domain::Domain;
 use crate::program::Bench;
 
 /// Publishes nothing, offers images best effort, says so, and ends when its input does.
@@ -31,7 +32,8 @@ impl Drop for Peer {
 
 #[test]
 fn a_live_topic_is_shown_with_what_its_publisher_offers_and_a_dead_one_fails() -> Result<()> {
-    let domain = (1 + std::process::id() % 100).to_string();
+    let held = Domain::hold()?;
+    let domain = held.id.to_string();
     let graph = [
         ("ROS_DOMAIN_ID", domain.as_str()),
         ("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST"),

@@ -1,6 +1,5 @@
 //! A live ROS graph of its own: the node as a process, and rclpy peers that a test drives.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -12,34 +11,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::domain::Domain;
+
 /// How long anything may take before a test gives up; generous, since the machine may be loaded.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A ROS graph that no other test sees; its processes end with it.
 pub(crate) struct Graph {
-    domain: u32,
+    domain: Domain,
     home: tempfile::TempDir,
-    /// Locked as long as the graph lives, so that no other test on this machine takes its domain.
-    _held: File,
 }
 
 impl Graph {
     /// Returns an empty graph: a domain of its own on this machine alone, and a home.
     pub(crate) fn new() -> Result<Self> {
-        let home = tempfile::tempdir()?;
-        // DDS ports allow domains 1 to 100 on every system.
-        for domain in (1..=100).map(|n| 1 + (n * 7 + std::process::id()) % 100) {
-            let path = std::env::temp_dir().join(format!("ecmnet_test_domain_{domain}"));
-            let held = File::create(path)?;
-            if held.try_lock().is_ok() {
-                return Ok(Self {
-                    domain,
-                    home,
-                    _held: held,
-                });
-            }
-        }
-        bail!("every ROS domain from 1 to 100 is in use by a test")
+        Ok(Self {
+            domain: Domain::hold()?,
+            home: tempfile::tempdir()?,
+        })
     }
 
     /// Returns a folder that ends with the graph.
@@ -76,7 +65,7 @@ impl Graph {
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
-            .env("ROS_DOMAIN_ID", self.domain.to_string())
+            .env("ROS_DOMAIN_ID", self.domain.id.to_string())
             .env("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
             .env("HOME", self.folder())
             .env("FASTRTPS_DEFAULT_PROFILES_FILE", large_images_profile())

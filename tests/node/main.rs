@@ -3,6 +3,8 @@
 mod bad_frames;
 mod budget;
 mod diagnostics;
+#[path = "../domain/mod.rs"]
+mod domain;
 mod drivable;
 mod drive;
 #[cfg(feature = "inject-faults")]
@@ -18,6 +20,7 @@ mod outputs;
 mod parameters;
 mod pictures;
 mod placement;
+mod security;
 #[path = "../seeded/mod.rs"]
 mod seeded;
 mod slow_network;

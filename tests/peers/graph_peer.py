@@ -170,6 +170,21 @@ class GraphPeer:
             ],
         }
 
+    def used_by(self, *, node: str) -> dict | None:
+        """Returns the names of what a node of the root namespace publishes, reads and serves.
+
+        null as long as the graph does not show the node.
+        """
+        if (node, "/") not in self.node.get_node_names_and_namespaces():
+            return None
+        names_of = {
+            "publish": self.node.get_publisher_names_and_types_by_node,
+            "subscribe": self.node.get_subscriber_names_and_types_by_node,
+            "reply": self.node.get_service_names_and_types_by_node,
+            "request": self.node.get_client_names_and_types_by_node,
+        }
+        return {right: sorted(dict(names(node, "/"))) for right, names in names_of.items()}
+
     def start_lifecycle_node(self, *, name: str) -> None:
         """Starts a managed node of rclpy's, which has its states and transitions from rcl."""
         self.managed_node = LifecycleNode(name)

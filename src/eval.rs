@@ -21,7 +21,7 @@ pub use frame::{Frame, Picture, Step};
 pub use label_image::{LabelError, LabelImage};
 pub use latency::{LatencySample, LatencySummary, latencies_from_csv};
 pub use list_frames::ListFrames;
-pub use report::{Report, ReportFrame};
+pub use report::{Report, ReportFrame, ReportPicture};
 pub use score::Score;
 pub use summary::{RunFacts, Summary};
 pub use table::table_from_summary;

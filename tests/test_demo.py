@@ -6,6 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from PIL import Image
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target")
 FRAMES = 30
@@ -33,3 +35,9 @@ def test_every_frame_of_a_played_drive_is_accounted_for(tmp_path: Path) -> None:
     assert report["miou"] > 0.6
     page = (tmp_path / "report.html").read_text()
     assert account[0] in page and "data:image/" in page
+    # The drive has calibration and poses: what is free is drawn, beside the overlay.
+    assert "<h2>Drivable area</h2>" in page
+    with Image.open(tmp_path / "drivable_area.jpg") as picture:
+        width, height = picture.size
+        ahead = picture.convert("RGB").getpixel((width - 270, height - 260))
+    assert ahead[1] > ahead[0] and ahead[1] > ahead[2], "no free ground 8 m ahead on the road"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from play import TRANSFORMS, camera_info_beside
 from rosbags.rosbag2 import Reader
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,12 @@ NODE = "/ecmnet"
 IMAGE = "/demo/image"
 START_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 30.0
+# The grid reaches as far ahead as the camera sees ground well. What is drawn once needs no more
+# than two messages a second; of equal rates, they are of the same frames.
+GROUND_PARAMETERS = ["-p", "grid.size_x_m:=36.0", "-p", "grid.size_y_m:=36.0"]
+GROUND_PARAMETERS += ["-p", "grid.ahead_m:=10.0"]
+for drawn in ("overlay", "obstacle_points", "drivable_points", "drivable_boundary"):
+    GROUND_PARAMETERS += ["-p", f"{drawn}.max_rate_hz:=2.0"]
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -74,6 +81,7 @@ def main() -> int:
         topics = Topics.of(bag, image=args.image_topic, labels=args.labels_topic)
         masks = args.out / "masks"
         shutil.rmtree(masks, ignore_errors=True)
+        (args.out / "drivable_area.jpg").unlink(missing_ok=True)
         args.out.mkdir(parents=True, exist_ok=True)
         run(args, bag, topics)
     except DemoError as error:
@@ -117,10 +125,14 @@ def made_drive(args: argparse.Namespace) -> Path:
 
 
 class Topics:
-    """The topics of a bag that the demo uses; `labels` is empty where there are none."""
+    """The topics of a bag that the demo uses; `labels` is empty where there are none.
 
-    def __init__(self, *, image: str, labels: str, first_ns: int) -> None:
+    `has_ground` tells whether there are calibration and poses for a drivable area.
+    """
+
+    def __init__(self, *, image: str, labels: str, has_ground: bool, first_ns: int) -> None:
         self.image, self.labels, self.first_ns = image, labels, first_ns
+        self.has_ground = has_ground
 
     @classmethod
     def of(cls, bag: Path, *, image: str, labels: str) -> "Topics":
@@ -136,7 +148,9 @@ class Topics:
             if not image:
                 raise DemoError(f"{bag} has images on {pictures}: name one with IMAGE_TOPIC=")
             first_ns = next(ns for _, ns, _ in reader.messages([images[image]]))
-        return cls(image=image, labels=labels, first_ns=first_ns)
+            ground = {camera_info_beside(image), *TRANSFORMS}
+            has_ground = ground <= {c.topic for c in reader.connections}
+        return cls(image=image, labels=labels, has_ground=has_ground, first_ns=first_ns)
 
 
 def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
@@ -147,9 +161,10 @@ def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
         ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
         FASTDDS_DEFAULT_PROFILES_FILE=str(CHECKOUT / "config" / "fastdds_large_images.xml"),
     )
+    ground = ["--ground"] if topics.has_ground else []
     node = subprocess.Popen(
         [args.bin / "ecmnet_node", "--ros-args", "-r", f"image:={IMAGE}"]
-        + ["-p", f"weights:={args.weights.resolve()}"],
+        + ["-p", f"weights:={args.weights.resolve()}", *GROUND_PARAMETERS],
         env=environment,
     )
     peers: list[Peer] = []
@@ -157,7 +172,7 @@ def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
         collector = Peer(
             "collector",
             [sys.executable, str(HERE / "collect.py"), "--bag", str(bag), "--node", NODE]
-            + ["--out", str(args.out), "--labels-topic", topics.labels],
+            + ["--out", str(args.out), "--labels-topic", topics.labels, *ground],
             environment,
         )
         peers.append(collector)
@@ -169,7 +184,7 @@ def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
         player = Peer(
             "player",
             [sys.executable, str(HERE / "play.py"), "--bag", str(bag), "--to", IMAGE]
-            + ["--image-topic", topics.image],
+            + ["--image-topic", topics.image, *ground],
             environment,
         )
         peers.append(player)
@@ -179,9 +194,9 @@ def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
             alive=[node, player.process],
         )
         # The node takes up the player's QoS within a second of seeing it.
-        start_ns = time.time_ns() + 2 * 10**9
-        collector.tell(str(start_ns - topics.first_ns))
-        player.tell(str(start_ns))
+        offset_ns = time.time_ns() + 2 * 10**9 - topics.first_ns
+        collector.tell(str(offset_ns))
+        player.tell(str(offset_ns))
         follow(player, collector, node)
         sent = player.finish()["sent"]
         account = collector.finish()
@@ -250,13 +265,17 @@ def account_for(sent: int, account: dict) -> str:
 def report(args: argparse.Namespace, bag: Path, topics: Topics, account: str) -> None:
     """Score the collected masks and write the report."""
     labels = ["--labels-topic", topics.labels] if topics.labels else []
+    picture = args.out / "drivable_area.jpg"
+    pictures = ["--picture", f"Drivable area={picture}"] if picture.exists() else []
     call(
         [args.bin / "ecmnet", "eval", bag, "--image-topic", topics.image, *labels]
         + ["--masks", args.out / "masks", "--latency", args.out / "latency.csv"]
         + ["--weights", args.weights, "--title", "ecmnet_ros: a drive through the node"]
         + ["--note", account, "--note", f"weights {args.weights.name}, recording {bag.name}"]
-        + ["--html", args.out / "report.html", "--json", args.out / "report.json"]
+        + ["--html", args.out / "report.html", "--json", args.out / "report.json", *pictures]
     )
+    if topics.has_ground and not pictures:
+        print("no drivable area came; /diagnostics says why: ros2 topic echo /diagnostics")
     print(f"{account}\nreport: {args.out / 'report.html'}")
 
 

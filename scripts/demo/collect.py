@@ -1,8 +1,8 @@
 """Collects the node's masks, maps their stamps back to the bag's, and scores them as they come.
 
 Reads from standard input how many nanoseconds the stamps were moved by, and stops when it closes.
-Writes `masks` (a bag with the masks on /label_mask) and `latency.csv` into --out. Prints one JSON
-line a second and one at the end.
+Writes `masks` (a bag with the masks on /label_mask) and `latency.csv` into --out, and with --ground
+`drivable_area.jpg`. Prints one JSON line a second and one at the end.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from ground import Ground
 from rclpy.executors import ExternalShutdownException
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
@@ -84,6 +85,7 @@ class Collector:
         subscribe(Image, f"{args.node}/label_mask", self.on_mask, reliable)
         subscribe(LabelInfo, f"{args.node}/label_info", self.on_label_info, latched)
         subscribe(DiagnosticArray, "/diagnostics", self.on_diagnostics, reliable)
+        self.ground = Ground(self.node, args.node) if args.ground else None
 
     def on_label_info(self, message: LabelInfo) -> None:
         """Learn how many classes there are."""
@@ -136,8 +138,10 @@ class Collector:
         print(json.dumps(line), flush=True)
 
     def close(self) -> None:
-        """Finish the bag and write the latencies."""
+        """Finish the bag, write the latencies and the picture."""
         self.writer.close()
+        if self.ground:
+            self.ground.save(self.args.out / "drivable_area.jpg")
         with (self.args.out / "latency.csv").open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["stamp_ns", "latency_ms"])
@@ -153,6 +157,7 @@ def main() -> int:
     )
     parser.add_argument("--node", required=True, help="the node's fully qualified name")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--ground", action="store_true", help="draw the drivable area")
     args = parser.parse_args()
     rclpy.init()
     collector = Collector(args)

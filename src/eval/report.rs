@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
-use image::{ExtendedColorType, RgbImage};
+use image::{ExtendedColorType, ImageFormat, RgbImage};
 
 mod page;
 mod plot;
@@ -35,6 +35,8 @@ pub struct Report<'a> {
     pub classes: &'a ClassTable,
     /// The latency of each frame; plotted in this order.
     pub latencies: &'a [LatencySample],
+    /// Pictures from elsewhere, above the frames.
+    pub pictures: &'a [ReportPicture],
     /// Frames to show.
     pub frames: &'a [ReportFrame],
 }
@@ -43,6 +45,28 @@ impl Report<'_> {
     /// Returns the page: HTML with its styles, drawings and pictures inside.
     pub fn to_html(&self) -> String {
         page::html_from_report(self)
+    }
+}
+
+/// A picture to show as it is, under a heading of its own.
+#[derive(Clone, Debug)]
+pub struct ReportPicture {
+    heading: String,
+    uri: String,
+}
+
+impl ReportPicture {
+    /// Takes the bytes of a PNG or JPEG file, or returns None for any other.
+    pub fn new(heading: &str, file: &[u8]) -> Option<Self> {
+        let kind = match image::guess_format(file).ok()? {
+            ImageFormat::Png => "png",
+            ImageFormat::Jpeg => "jpeg",
+            _ => return None,
+        };
+        Some(Self {
+            heading: heading.to_owned(),
+            uri: format!("data:image/{kind};base64,{}", base64(file)),
+        })
     }
 }
 

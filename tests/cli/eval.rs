@@ -408,3 +408,32 @@ fn an_existing_out_bag_is_never_overwritten() -> Result<()> {
     assert_eq!(before, fs::read(bench.path("drive/drive_0.mcap"))?);
     Ok(())
 }
+
+#[test]
+fn a_picture_from_elsewhere_is_on_the_page_and_no_picture_is_an_error_before_the_run() -> Result<()>
+{
+    let bench = Bench::new()?;
+    bench.write_bag("drive", 1, |_| Some((0, SIZE, stripes())))?;
+    bench.write_png("map.png", 0)?;
+    let eval = "eval drive --image-topic /image --labels-topic /labels --html page.html --picture";
+    let said = bench.network(&format!("{eval} A<map>=map.png"))?;
+    assert_eq!(said.status, Some(0), "{}", said.err);
+    let page = fs::read_to_string(bench.path("page.html"))?;
+    for part in [
+        "<h2>A&lt;map&gt;</h2>",
+        "src=\"data:image/png;base64,iVBORw0KGgo",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    fs::write(bench.path("map.txt"), "no picture")?;
+    for (picture, reason) in [
+        ("Map=map.txt", "map.txt is neither PNG nor JPEG"),
+        ("Map=gone.png", "gone.png: No such file"),
+        ("map.png", "HEADING=FILE is needed"),
+    ] {
+        let said = bench.network(&format!("{eval} {picture}"))?;
+        assert_eq!(said.status, Some(2));
+        assert!(said.err.contains(reason), "{}", said.err);
+    }
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! `ecmnet eval`: masks scored against ground truth.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -7,7 +8,8 @@ use clap::Args;
 use ecmnet_ros::bag::{Bag, BagWriter, Damage, Qos, TopicId};
 use ecmnet_ros::eval::{
     BagFrames, BagSources, EvalError, Frame, LabelImage, LatencySample, ListFrames, Report,
-    ReportFrame, RunFacts, Score, Selection, Step, Summary, latencies_from_csv, table_from_summary,
+    ReportFrame, ReportPicture, RunFacts, Score, Selection, Step, Summary, latencies_from_csv,
+    table_from_summary,
 };
 use ecmnet_ros::labels::ClassTable;
 use ecmnet_ros::msg::Image;
@@ -81,6 +83,9 @@ pub(crate) struct Arguments {
     /// A line below the heading; may be given more than once
     #[arg(long, value_name = "TEXT")]
     note: Vec<String>,
+    /// A PNG or JPEG to show on the page, under a heading; may be given more than once
+    #[arg(long, value_name = "HEADING=FILE", value_parser = picture, requires = "html")]
+    picture: Vec<ReportPicture>,
     #[command(flatten)]
     network: NetworkArguments,
 }
@@ -277,6 +282,7 @@ impl Evaluation {
                 confusion: &self.score.confusion,
                 classes: &self.classes,
                 latencies: &self.score.latencies,
+                pictures: &arguments.picture,
                 frames: &self.pictures.into_frames(),
             };
             write_whole(path, report.to_html().as_bytes())?;
@@ -377,6 +383,12 @@ impl Pictures {
         frames.sort_by_key(|(place, _)| *place);
         frames.into_iter().map(|(_, frame)| frame).collect()
     }
+}
+
+fn picture(text: &str) -> Result<ReportPicture, String> {
+    let (heading, file) = text.split_once('=').ok_or("HEADING=FILE is needed")?;
+    let bytes = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+    ReportPicture::new(heading, &bytes).ok_or_else(|| format!("{file} is neither PNG nor JPEG"))
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {

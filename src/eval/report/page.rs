@@ -18,6 +18,7 @@ pub(super) fn html_from_report(report: &Report<'_>) -> String {
         section("IoU of each class", &bars(report)),
         section("Where pixels of a class went", &matrix(report)),
         section("Latency", &latency_plot(report.latencies)),
+        pictures(report),
         section("Frames", &frames(report)),
         section("This run", &facts(report)),
     ];
@@ -138,6 +139,17 @@ fn cell(pixels: u64, all: u64, right: bool) -> String {
     // The square root lets small shares be seen.
     let alpha = 0.85 * share.sqrt();
     format!("<td style=\"background:rgb({colour} / {alpha:.2})\">{text}</td>")
+}
+
+fn pictures(report: &Report<'_>) -> String {
+    (report.pictures.iter())
+        .map(|picture| {
+            let heading = escaped(&picture.heading);
+            let uri = &picture.uri;
+            let image = format!("<img class=\"wide\" alt=\"{heading}\" src=\"{uri}\">");
+            section(&heading, &image)
+        })
+        .collect()
 }
 
 fn frames(report: &Report<'_>) -> String {

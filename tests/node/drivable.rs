@@ -23,7 +23,7 @@ pub(crate) const CLOUD_TYPE: &str = "sensor_msgs/msg/PointCloud2";
 
 /// What is not decided, what is free, and from where on a cell is blocked.
 pub(crate) const UNKNOWN: i64 = -1;
-const FREE: i64 = 0;
+pub(crate) const FREE: i64 = 0;
 /// Frames before the grid is held against the truth: it is fused from several.
 const FIRST_SCORED: usize = 4;
 
@@ -53,7 +53,7 @@ impl Published {
         })
     }
 
-    fn at(&self, point: [f64; 2]) -> Option<i64> {
+    pub(crate) fn at(&self, point: [f64; 2]) -> Option<i64> {
         let [column, row] = [0, 1].map(|i| ((point[i] - self.origin[i]) / self.cell_m).floor());
         let inside = column >= 0.0 && row >= 0.0 && column < self.columns as f64;
         let at = row as usize * self.columns + column as usize;
@@ -61,7 +61,8 @@ impl Published {
     }
 }
 
-fn world_node(graph: &Graph) -> Result<Node> {
+/// Starts a node on the made world's weights, with further ROS arguments.
+pub(crate) fn world_node(graph: &Graph, ros_arguments: &[&str]) -> Result<Node> {
     let weights = repository().join("models/ecmnet_world.safetensors");
     let mut command = graph.command(env!("CARGO_BIN_EXE_ecmnet_node").as_ref());
     command
@@ -71,14 +72,15 @@ fn world_node(graph: &Graph) -> Result<Node> {
             &format!("weights:={}", weights.display()),
         ])
         .args(["-p", "device:=cpu", "-r", "image:=/camera/image_raw"])
-        .args(["-p", "grid.size_x_m:=44.0", "-p", "grid.size_y_m:=44.0"]);
+        .args(["-p", "grid.size_x_m:=44.0", "-p", "grid.size_y_m:=44.0"])
+        .args(ros_arguments);
     let node = Node::start(&mut command)?;
     node.wait_for_line("outputs: ")?;
     Ok(node)
 }
 
 /// Plays a frame until its message comes on a topic.
-fn played(frame: &DriveFrame, peer: &mut Peer, topic: &str) -> Result<Value> {
+pub(crate) fn played(frame: &DriveFrame, peer: &mut Peer, topic: &str) -> Result<Value> {
     wait_for(&format!("{topic} of a frame"), || {
         frame.play(peer)?;
         let message = peer.ask("take_latest", json!({"topic": topic, "timeout_s": 5.0}))?;
@@ -86,7 +88,7 @@ fn played(frame: &DriveFrame, peer: &mut Peer, topic: &str) -> Result<Value> {
     })
 }
 
-fn is_of(message: &Value, frame: &DriveFrame) -> bool {
+pub(crate) fn is_of(message: &Value, frame: &DriveFrame) -> bool {
     message["header"]["stamp"] == json!({"sec": frame.stamp.sec, "nanosec": frame.stamp.nanosec})
 }
 
@@ -114,7 +116,7 @@ fn free_share(frame: &DriveFrame, points: impl Iterator<Item = [f64; 2]>) -> (us
 fn a_played_drives_grid_is_the_ground_that_the_truth_says() -> Result<()> {
     let graph = Graph::new()?;
     let drive = Drive::record(106, 10, graph.folder())?;
-    let _node = world_node(&graph)?;
+    let _node = world_node(&graph, &[])?;
     let mut peer = graph.peer("vehicle")?;
     watch(&mut peer)?;
     peer.subscribe(AREA, GRID_TYPE)?;
@@ -164,7 +166,7 @@ fn a_played_drives_grid_is_the_ground_that_the_truth_says() -> Result<()> {
 fn points_outline_and_scan_of_a_played_drive_lie_where_the_truth_says() -> Result<()> {
     let graph = Graph::new()?;
     let drive = Drive::record(106, 3, graph.folder())?;
-    let _node = world_node(&graph)?;
+    let _node = world_node(&graph, &[])?;
     let mut peer = graph.peer("vehicle")?;
     let topics = [
         (MARKS, CLOUD_TYPE, "odom"),

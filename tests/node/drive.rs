@@ -45,8 +45,20 @@ pub(crate) struct DriveFrame {
 impl Drive {
     /// Records a drive: camera 1.5 m high, 1280x720, 70 degrees wide.
     pub(crate) fn record(seed: u64, frames: u64, folder: &Path) -> Result<Self> {
+        Self::record_nodding(seed, frames, 0.0, folder)
+    }
+
+    /// Records a drive whose camera nods once a second, which no transform tells.
+    pub(crate) fn record_nodding(
+        seed: u64,
+        frames: u64,
+        nod_deg: f64,
+        folder: &Path,
+    ) -> Result<Self> {
         let world = World::new(&WorldConfig {
             seed,
+            nod_deg,
+            nod_hz: 1.0,
             width: 1280,
             height: 720,
             hfov_deg: 70.0,

@@ -10,6 +10,7 @@ mod drive;
 #[cfg(feature = "inject-faults")]
 mod faults;
 mod graph;
+mod ground_settings;
 mod images;
 mod layouts;
 mod lifecycle;

@@ -45,7 +45,12 @@ pub(crate) fn get(peer: &mut Peer, name: &str) -> Result<Value> {
 }
 
 fn alpha(value: f64) -> Value {
-    json!({"name": "overlay_alpha", "value": {"type": DOUBLE, "double_value": value}})
+    double("overlay_alpha", value)
+}
+
+/// Returns a parameter that holds a number with a point.
+pub(crate) fn double(name: &str, value: f64) -> Value {
+    json!({"name": name, "value": {"type": DOUBLE, "double_value": value}})
 }
 
 /// Returns a parameter that holds text.

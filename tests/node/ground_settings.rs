@@ -46,7 +46,8 @@ fn unsure_pixels_and_regions_out_of_touch_are_left_out_as_soon_as_it_is_set() ->
     );
     let [touched, _] = after(&mut peer, 4..6, &[("region.touching_m", 12.0)])?;
     ensure!(touched > 5000, "{touched} free");
-    // Another size begins a grid anew, so that the first frames can be taken once more. On this drive the network is sure of most of the road.
+    // Another size begins a grid anew, so that the first frames can be taken once more. On this
+    // drive the network is sure of most of the road.
     let surely = [
         ("region.touching_m", -1.0),
         ("min_confidence", 1.0),

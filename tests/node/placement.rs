@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::diagnostics::{status_that, value, watch};
 use super::drivable::{AREA, CLOUD_TYPE, COSTMAP_POINTS, GRID_TYPE, Published, UNKNOWN};
 use super::graph::{Graph, Peer, wait_for};
+use super::parameters::{set, text};
 use super::pictures::rgb_image;
 
 const MASK: &str = "/ecmnet/label_mask";
@@ -175,15 +176,9 @@ fn the_vehicles_own_parts_are_not_ground_and_a_picture_that_does_not_fit_is_told
     })?;
     peer.publish("/camera_info", &info)?;
     stopped_for(&mut peer, "ego_mask")?;
-    let value = json!({"type": 4, "string_value": own.display().to_string()});
-    let request = json!({"parameters": [{"name": "ego_mask", "value": value}]});
-    let set = json!({
-        "service": "/ecmnet/set_parameters",
-        "type": "rcl_interfaces/srv/SetParameters",
-        "request": request,
-    });
-    let answer = peer.ask("call", set)?;
-    ensure!(answer["results"][0]["successful"] == true, "{answer}");
+    let own = text("ego_mask", &own.display().to_string());
+    let results = set(&mut peer, json!([own]))?;
+    ensure!(results[0]["successful"] == true, "{results:?}");
     let grid = peer.publish_until("/image", &rgb_image(48, 32), AREA, |_| true)?;
     let grid = Published::of(&grid)?;
     ensure!(grid.cells.iter().all(|cell| *cell == UNKNOWN));

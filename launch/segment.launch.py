@@ -1,14 +1,18 @@
 """One camera, one ecmnet_node.
 
     ros2 launch ecmnet_ros segment.launch.py camera:=/front/image_raw
+    ros2 launch ecmnet_ros segment.launch.py camera:=/front/image_raw profile:=nav2_obstacle
 
-Parameters come from, each over the one before: the shipped weights, `params_file`, the other
-arguments where they are given.
+Parameters come from, each over the one before: the shipped weights, config/ecmnet.param.yaml, the
+profile's file in config/profiles, `params_file`, the other arguments where they are given. What a
+profile calls the topics is in config/profiles/remappings.yaml.
 """
 
 import os
+import re
 from pathlib import Path
 
+import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -24,11 +28,14 @@ from launch_ros.actions import Node
 # The checkout and the installed share folder have launch/, config/ and models/ side by side.
 SHARE = Path(__file__).resolve().parent.parent
 
+PROFILES_FOLDER = SHARE / "config" / "profiles"
+
 ARGUMENTS = {
     "camera": ("image", "Topic of the images, Image or CompressedImage"),
     "weights": ("", "Weights file; without it params_file's, else the CamVid weights"),
     "device": ("", "auto, cpu, cuda or cuda:N; without it params_file's, else auto"),
-    "params_file": (str(SHARE / "config" / "ecmnet.param.yaml"), "Parameter file"),
+    "profile": ("", "Who reads the outputs: sets names of topics and parameters"),
+    "params_file": ("", "Parameter file, over the shipped defaults and the profile"),
     "autostart": (
         "",
         "true or false: whether the node starts by itself, or waits for a lifecycle manager",
@@ -51,11 +58,19 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 
 def generate_launch_description() -> LaunchDescription:
     """The arguments, the Fast DDS profile unless the user has one, the node."""
+    choices = {"profile": ["", *profiles()]}
     arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
+        DeclareLaunchArgument(
+            name, default_value=default, description=description, choices=choices.get(name)
+        )
         for name, (default, description) in ARGUMENTS.items()
     ]
     return LaunchDescription([*arguments, *dds_profile(), OpaqueFunction(function=kept_node)])
+
+
+def profiles() -> dict[str, dict[str, str]]:
+    """The names that each profile gives to topics."""
+    return yaml.safe_load((PROFILES_FOLDER / "remappings.yaml").read_text())
 
 
 def dds_profile() -> list[SetEnvironmentVariable]:
@@ -90,7 +105,11 @@ def node(given: dict[str, str]) -> Node:
     # the node by name, and r2r would let all of params_file win over names it has met before it.
     weights = SHARE / "models" / "ecmnet_camvid.safetensors"
     defaults = ["-p", f'weights:="{weights}"']
-    parameters: list = [given["params_file"]]
+    parameters: list = [str(SHARE / "config" / "ecmnet.param.yaml")]
+    if given["profile"]:
+        parameters.append(str(PROFILES_FOLDER / f"{given['profile']}.param.yaml"))
+    if given["params_file"]:
+        parameters.append(given["params_file"])
     parameters += [{name: given[name]} for name in ("weights", "device") if given[name]]
     for name in ("autostart", "use_sim_time"):
         if given[name]:
@@ -101,12 +120,20 @@ def node(given: dict[str, str]) -> Node:
         name=given["name"],
         namespace=given["namespace"],
         parameters=parameters,
-        remappings=[("image", given["camera"])],
+        remappings=[("image", given["camera"]), *remappings(given)],
         arguments=["--ros-args", "--log-level", given["log_level"], *defaults],
         output="screen",
         respawn=truth(given["respawn"]),
         respawn_delay=1.0,
     )
+
+
+def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
+    """What the profile calls the node's topics."""
+    names = profiles()[given["profile"]] if given["profile"] else {}
+    number = re.search(r"/camera(\d+)/", given["camera"])
+    camera = number[1] if number else "0"
+    return [(topic, name.replace("{camera}", camera)) for topic, name in names.items()]
 
 
 def truth(text: str) -> bool:

@@ -3,6 +3,7 @@
 //! Data moves one way, as values: `CDR bytes -> ImageView -> [1,3,H,W] -> logits -> LabelMask ->
 //! CDR bytes`. Nothing here needs ROS except the module `ros`, behind the feature of that name.
 
+pub mod autoware;
 pub mod bag;
 pub mod bilinear;
 pub mod cdr;

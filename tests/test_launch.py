@@ -1,9 +1,10 @@
-"""The launch file under the real `ros2 launch`: a node that lost its GPU is started again, alone.
+"""The launch file under the real `ros2 launch`: profiles, and new starts of a lost node.
 
 Its own target, `make test-launch`: it needs a sourced ROS 2, for no package registry carries
 launch_ros, and a node that was built with the feature `inject-faults`. The fault needs no GPU.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -18,15 +19,19 @@ from pathlib import Path
 
 import pytest
 import rclpy
+import yaml
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or CHECKOUT / "target")
 PACKAGE = "ecmnet_ros"
+PROFILES = ("nav2_semantic", "nav2_obstacle", "nav2_static", "collision_monitor", "autoware")
 # What the contract gives from the end of the one process to the first mask of the next.
 MASK_WITHIN_S = 3.0
 # How long anything else may take before the test gives up.
@@ -52,7 +57,8 @@ class Launch:
             text=True,
         )
         self.lines: list[tuple[float, str]] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout or ():
@@ -187,3 +193,105 @@ def test_a_node_that_ends_for_another_reason_ends_the_launch(prefix: Path, camer
     finally:
         launch.process.kill()
     assert len(launch.found("process started")) == 1, launch.written()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_sets_its_parameters_and_names(prefix: Path, camera: Node, profile: str) -> None:
+    folder = CHECKOUT / "config" / "profiles"
+    wanted = parameters_of(folder / f"{profile}.param.yaml")
+    names = yaml.safe_load((folder / "remappings.yaml").read_text())[profile]
+    topics = [name.replace("{camera}", "0") for name in names.values()]
+    with launched(Launch(prefix, f"profile:={profile}")) as launch:
+        spin_until(camera, lambda: launch.found("outputs: "), launch)
+        assert parameters(camera, list(wanted), launch) == wanted
+        for topic in topics:
+            topic = topic if topic.startswith("/") else f"/{topic}"
+            spin_until(camera, lambda name=topic: publishers(camera, name) == ["ecmnet"], launch)
+        assert not [name for name in names if publishers(camera, name.replace("~", "/ecmnet"))]
+
+
+def test_the_users_parameter_file_wins_over_the_profile_and_arguments_over_both(
+    prefix: Path, camera: Node, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("/**:\n  ros__parameters: {costmap.width: 200, device: auto, threads: 1}\n")
+    arguments = ("profile:=nav2_semantic", f"params_file:={own}", "device:=cpu")
+    with launched(Launch(prefix, *arguments)) as launch:
+        spin_until(camera, lambda: launch.found("outputs: "), launch)
+        expected = {
+            "device": "cpu",
+            "costmap.width": 200,
+            "threads": 1,
+            "costmap.max_rate_hz": 10.0,
+            "points.z_m": 0.3,
+        }
+        assert parameters(camera, list(expected), launch) == expected
+
+
+def test_the_number_in_the_cameras_name_is_the_number_of_autowares_mask(
+    prefix: Path, camera: Node
+) -> None:
+    topic = "/sensing/camera/camera3/image_rect_color"
+    with launched(Launch(prefix, "profile:=autoware", f"camera:={topic}")) as launch:
+        mask = "/perception/object_recognition/detection/mask3"
+        spin_until(camera, lambda: publishers(camera, mask) == ["ecmnet"], launch)
+
+
+@pytest.mark.parametrize(
+    ("topic", "kind"),
+    [("/rear/image_raw", Image), ("/rear/image_raw/compressed", CompressedImage)],
+)
+def test_camera_info_is_found_beside_the_images(
+    prefix: Path, camera: Node, topic: str, kind: type
+) -> None:
+    camera.create_publisher(kind, topic, QoSProfile(depth=10))
+    with launched(Launch(prefix, "profile:=nav2_static", f"camera:={topic}")) as launch:
+        spin_until(camera, lambda: readers(camera, topic) == ["ecmnet"], launch)
+        spin_until(camera, lambda: readers(camera, "/rear/camera_info") == ["ecmnet"], launch)
+
+
+def test_a_profile_that_is_none_ends_the_launch_and_the_error_lists_them(
+    prefix: Path, camera: Node
+) -> None:
+    launch = Launch(prefix, "profile:=nav2")
+    assert launch.process.wait(DEADLINE_S) == 1
+    launch.reader.join(DEADLINE_S)
+    ((_, error),) = launch.found(r'Caught exception.*"profile" provided value "nav2".*')
+    assert all(f"'{profile}'" in error[0] for profile in PROFILES), error[0]
+    assert not launch.found("process started")
+
+
+@contextlib.contextmanager
+def launched(launch: Launch) -> Iterator[Launch]:
+    """A launch that is ended as by Ctrl-C, and must end well."""
+    try:
+        yield launch
+    finally:
+        launch.process.send_signal(signal.SIGINT)
+        status = launch.process.wait(DEADLINE_S)
+    assert status == 0, launch.written()
+
+
+def parameters_of(file: Path) -> dict[str, object]:
+    """A parameter file's values by name."""
+    return yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
+
+
+def parameters(node: Node, names: list[str], launch: Launch) -> dict[str, object]:
+    """Values of the launched node's parameters."""
+    client = node.create_client(GetParameters, "/ecmnet/get_parameters")
+    spin_until(node, client.service_is_ready, launch)
+    answer = client.call_async(GetParameters.Request(names=names))
+    spin_until(node, answer.done, launch)
+    values = [parameter_value_to_python(value) for value in answer.result().values]
+    return dict(zip(names, values, strict=True))
+
+
+def publishers(node: Node, topic: str) -> list[str]:
+    """Names of the nodes that publish a topic."""
+    return [endpoint.node_name for endpoint in node.get_publishers_info_by_topic(topic)]
+
+
+def readers(node: Node, topic: str) -> list[str]:
+    """Names of the nodes that subscribe to a topic."""
+    return [endpoint.node_name for endpoint in node.get_subscriptions_info_by_topic(topic)]

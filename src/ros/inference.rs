@@ -18,6 +18,7 @@ use super::params::Settings;
 use super::per_output::PerOutput;
 use super::rejection::Rejection;
 use super::shared::Shared;
+use crate::autoware::{AutowareIds, image_from_mask};
 use crate::decode::DecodedImage;
 use crate::image::{ImageView, check_size};
 use crate::labels::ClassTable;
@@ -61,6 +62,8 @@ pub(super) struct Inference {
     area: Area,
     /// Why there is no drivable area, as the log has it.
     area_told: Option<&'static str>,
+    /// The classes without an id of Autoware's, as the log has them.
+    unmapped_told: Vec<String>,
 }
 
 /// How long after a jump of the clock images from before it may still be on their way.
@@ -83,6 +86,7 @@ impl Inference {
             described: String::new(),
             area: Area::default(),
             area_told: None,
+            unmapped_told: Vec::new(),
         }
     }
 
@@ -225,7 +229,10 @@ impl Inference {
     ) -> Result<(), Rejection> {
         let with_confidence = wanted.confidence || needs_confidence(wanted, &choices.settings.area);
         let segmentation = choices.segmenter.run(view, with_confidence)?;
-        let messages = messages(header, view, &segmentation, wanted, choices);
+        let mut messages = messages(header, view, &segmentation, wanted, choices);
+        if wanted.autoware_mask {
+            messages.autoware_mask = Some(self.autoware_mask(header, &segmentation, choices)?);
+        }
         if !self.publish(frame, &messages, outputs)? {
             return Ok(());
         }
@@ -248,6 +255,27 @@ impl Inference {
             self.publish_area(frame, &area_frame, outputs)?;
         }
         Ok(())
+    }
+
+    /// Returns the mask as Autoware reads it, and warns of classes that it has no id for.
+    fn autoware_mask(
+        &mut self,
+        header: &Header,
+        segmentation: &Segmentation,
+        choices: &Choices,
+    ) -> Result<Vec<u8>, Rejection> {
+        let ids = AutowareIds::new(&choices.classes, &choices.settings.autoware_label_ids)
+            .map_err(|error| Rejection::of("autoware_label_ids", error))?;
+        if self.unmapped_told != ids.unmapped() {
+            self.unmapped_told = ids.unmapped().to_vec();
+            if !ids.unmapped().is_empty() {
+                let names = ids.unmapped().join(", ");
+                self.log.warn(&format!(
+                    "autoware.label_ids has no id for {names}: in ~/autoware/mask they are 0, unknown"
+                ));
+            }
+        }
+        Ok(image_from_mask(header, &segmentation.mask, &ids))
     }
 
     /// Lays a frame on the ground and publishes that. The masks are published already: what is missing

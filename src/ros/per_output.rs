@@ -42,13 +42,14 @@ macro_rules! outputs {
 }
 
 /// How many there are.
-pub(super) const OUTPUTS: usize = 12;
+pub(super) const OUTPUTS: usize = 13;
 
 outputs! {
     label_mask "~/label_mask"
     confidence "~/confidence"
     drivable_mask "~/drivable_mask"
     overlay "~/overlay"
+    autoware_mask "~/autoware/mask"
     drivable_area "~/drivable_area"
     obstacle_points "~/obstacle_points"
     drivable_points "~/drivable_points"
@@ -68,6 +69,7 @@ impl<T: Copy + Default> PerOutput<T> {
             confidence: none,
             drivable_mask: none,
             overlay: none,
+            autoware_mask: none,
             ..self
         }
     }

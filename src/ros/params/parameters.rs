@@ -241,6 +241,11 @@ mod tests {
                 "double array",
             ),
             ("weights", Value::NotSet, "not set"),
+            (
+                "autoware.label_ids",
+                Value::Texts(vec!["Sky=15".into(), "Road=256".into()]),
+                "'Road=256' is not of the form 'NAME=ID' with an ID of 0 to 255",
+            ),
             ("weight", text("x"), "there are weights, device"),
         ] {
             let refusal = Parameters::from_overrides([(name.to_owned(), value)]);

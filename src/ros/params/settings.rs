@@ -30,6 +30,8 @@ pub struct Settings {
     pub overlay_alpha: f64,
     /// Classes that a vehicle may drive on; empty for those that the weights name.
     pub drivable_classes: Vec<String>,
+    /// Autoware's ids of classes, each `NAME=ID`.
+    pub autoware_label_ids: Vec<String>,
     /// The drivable area.
     pub area: AreaSettings,
     /// Whether time comes from `/clock`.
@@ -57,6 +59,7 @@ impl Default for Settings {
             max_rate_hz: PerOutput::default(),
             overlay_alpha: 0.5,
             drivable_classes: Vec::new(),
+            autoware_label_ids: Vec::new(),
             area: AreaSettings::default(),
             use_sim_time: false,
             autostart: true,

@@ -2,6 +2,7 @@
 
 use super::area_table::{self, AREA_PARAMETERS};
 use super::{Change, Parameter, Range, Value};
+use crate::autoware::AutowareIds;
 use crate::segmenter::{DeviceChoice, NetworkSize};
 
 /// Rates that an output can be held to.
@@ -25,7 +26,7 @@ pub const PARAMETERS: [Parameter; NODE_PARAMETERS.len() + area_table::COUNT] = {
 };
 
 /// Those of masks and node.
-const NODE_PARAMETERS: [Parameter; 19] = [
+const NODE_PARAMETERS: [Parameter; 21] = [
     Parameter {
         name: "weights",
         range: Range::Any,
@@ -140,6 +141,14 @@ const NODE_PARAMETERS: [Parameter; 19] = [
         set: |settings, value| value.store_real(&mut settings.max_rate_hz.overlay),
     },
     Parameter {
+        name: "autoware.max_rate_hz",
+        range: MAX_RATE_HZ,
+        change: Change::Live,
+        description: "Most messages a second on ~/autoware/mask; 0.0 for one of every image",
+        get: |settings| Value::Real(settings.max_rate_hz.autoware_mask),
+        set: |settings, value| value.store_real(&mut settings.max_rate_hz.autoware_mask),
+    },
+    Parameter {
         name: "overlay_alpha",
         range: Range::Real { from: 0.0, to: 1.0 },
         change: Change::Live,
@@ -154,6 +163,20 @@ const NODE_PARAMETERS: [Parameter; 19] = [
         description: "Classes that the vehicle may drive on; empty for those that the weights name",
         get: |settings| Value::Texts(settings.drivable_classes.clone()),
         set: |settings, value| value.store_texts(&mut settings.drivable_classes),
+    },
+    Parameter {
+        name: "autoware.label_ids",
+        range: Range::Form("NAME=ID, 0 to 255"),
+        change: Change::Live,
+        description: "Autoware's ids of classes in ~/autoware/mask; the others are 0, unknown",
+        get: |settings| Value::Texts(settings.autoware_label_ids.clone()),
+        set: |settings, value| {
+            let mut entries = Vec::new();
+            value.store_texts(&mut entries)?;
+            AutowareIds::check(&entries).map_err(|error| error.to_string())?;
+            settings.autoware_label_ids = entries;
+            Ok(())
+        },
     },
     Parameter {
         name: "use_sim_time",

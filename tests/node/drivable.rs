@@ -220,7 +220,7 @@ fn points_outline_and_scan_of_a_played_drive_lie_where_the_truth_says() -> Resul
         .collect();
     let astray = marked
         .iter()
-        .filter(|point| is_amid_free(frame, **point))
+        .filter(|point| frame.is_amid_free(**point))
         .count();
     let told = marked.len();
     ensure!(
@@ -239,13 +239,6 @@ fn points_outline_and_scan_of_a_played_drive_lie_where_the_truth_says() -> Resul
     }
     ensure!(mask["encoding"] == "mono8" && mask["step"] == 320 && cloud["is_dense"] == false);
     costmap_cloud_is_true(frame, &mask, &cloud)
-}
-
-/// Whether all is free within the 0.3 m by which a predicted mask may be off.
-fn is_amid_free(frame: &DriveFrame, [x, y]: [f64; 2]) -> bool {
-    let steps = || (-3..=3).map(|step| f64::from(step) * 0.1);
-    let mut around = steps().flat_map(|dx| steps().map(move |dy| [x + dx, y + dy]));
-    around.all(|point| frame.truth_at(point) == Some(0))
 }
 
 /// Nine tenths along each beam that ends, the ground is free.

@@ -7,7 +7,8 @@ use ecmnet_ros::bag::Bag;
 use ecmnet_ros::msg::{Image, Message, OccupancyGrid, Stamp, TfMessage};
 use ecmnet_ros::pose::Pose;
 use ecmnet_ros::world::{
-    CAMERA_INFO_TOPIC, GRID_TOPIC, GridExtent, IMAGE_TOPIC, World, WorldConfig, record_drive,
+    CAMERA_INFO_TOPIC, CELL_FREE as ROAD, CELL_OBSTACLE as OBSTACLE, CELL_OTHER_GROUND as OFF_ROAD,
+    GRID_TOPIC, GridExtent, IMAGE_TOPIC, World, WorldConfig, record_drive,
 };
 use serde_json::json;
 
@@ -45,7 +46,7 @@ pub(crate) struct DriveFrame {
 impl Drive {
     /// Records a drive: camera 1.5 m high, 1280x720, 70 degrees wide.
     pub(crate) fn record(seed: u64, frames: u64, folder: &Path) -> Result<Self> {
-        Self::record_nodding(seed, frames, 0.0, folder)
+        Self::record_of(Self::config(seed), frames, folder)
     }
 
     /// Records a drive whose camera nods once a second, which no transform tells.
@@ -55,10 +56,26 @@ impl Drive {
         nod_deg: f64,
         folder: &Path,
     ) -> Result<Self> {
-        let world = World::new(&WorldConfig {
-            seed,
+        let config = WorldConfig {
             nod_deg,
             nod_hz: 1.0,
+            ..Self::config(seed)
+        };
+        Self::record_of(config, frames, folder)
+    }
+
+    /// Records a drive with so many frames a second.
+    pub(crate) fn record_at(seed: u64, frames: u64, rate_hz: f64, folder: &Path) -> Result<Self> {
+        let config = WorldConfig {
+            rate_hz,
+            ..Self::config(seed)
+        };
+        Self::record_of(config, frames, folder)
+    }
+
+    fn config(seed: u64) -> WorldConfig {
+        WorldConfig {
+            seed,
             width: 1280,
             height: 720,
             hfov_deg: 70.0,
@@ -70,7 +87,11 @@ impl Drive {
                 aside_m: 16.0,
             },
             ..WorldConfig::default()
-        })?;
+        }
+    }
+
+    fn record_of(config: WorldConfig, frames: u64, folder: &Path) -> Result<Self> {
+        let world = World::new(&config)?;
         let folder = folder.join("drive");
         record_drive(&world, frames, &folder, |_| {})?;
         Self::read(&folder)
@@ -148,6 +169,46 @@ impl DriveFrame {
         let at = row as usize * grid.width as usize + column as usize;
         let value = inside.then(|| grid.data.get(at).copied()).flatten()?;
         (value >= 0).then_some(value)
+    }
+
+    /// Whether all that the truth tells of is free within the 0.3 m by which a predicted mask may be
+    /// off.
+    pub(crate) fn is_amid_free(&self, [x, y]: [f64; 2]) -> bool {
+        let steps = || (-3..=3).map(|step| f64::from(step) * 0.1);
+        let mut around = steps().flat_map(|dx| steps().map(move |dy| [x + dx, y + dy]));
+        around.all(|point| self.truth_at(point) == Some(0))
+    }
+
+    /// Returns the middles, on odom's ground, of the visible cells of free road within 20 m of the
+    /// vehicle.
+    pub(crate) fn visible_road(&self) -> impl Iterator<Item = [f64; 2]> {
+        self.visible_that_is(ROAD)
+    }
+
+    /// Returns the same of pavements, verges and lawns.
+    pub(crate) fn visible_off_road(&self) -> impl Iterator<Item = [f64; 2]> {
+        self.visible_that_is(OFF_ROAD)
+    }
+
+    /// Returns the same of things that stand.
+    pub(crate) fn visible_obstacles(&self) -> impl Iterator<Item = [f64; 2]> {
+        self.visible_that_is(OBSTACLE)
+    }
+
+    fn visible_that_is(&self, truth: i8) -> impl Iterator<Item = [f64; 2]> {
+        let cells = self.visible().filter(move |(_, value)| *value == truth);
+        cells.map(|(point, _)| point)
+    }
+
+    /// Returns where on odom's ground things that stand begin: visible obstacle cells within 20 m of
+    /// the vehicle that are beside visible ground.
+    pub(crate) fn feet(&self) -> impl Iterator<Item = [f64; 2]> {
+        let step = 1.01 * f64::from(self.truth.resolution);
+        let beside = [[step, 0.0], [-step, 0.0], [0.0, step], [0.0, -step]];
+        let is_ground =
+            move |point| matches!(self.truth_at(point), Some(value) if value < OBSTACLE);
+        (self.visible_obstacles())
+            .filter(move |[x, y]| beside.iter().any(|[dx, dy]| is_ground([x + dx, y + dy])))
     }
 
     /// Returns the cells that the truth marks visible within 20 m of the vehicle: their middles on

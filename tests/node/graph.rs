@@ -86,7 +86,8 @@ impl Graph {
         Ok(manager)
     }
 
-    fn peer_of(&self, program: &str, name: &str) -> Result<Peer> {
+    /// Starts a peer of `tests/peers/` by its program.
+    pub(crate) fn peer_of(&self, program: &str, name: &str) -> Result<Peer> {
         let mut command = self.command(&repository().join("scripts/ros_python"));
         command.arg(repository().join("tests/peers").join(program));
         Peer::start(command.arg(name))

@@ -21,6 +21,7 @@ mod outputs;
 mod parameters;
 mod pictures;
 mod placement;
+mod profiles;
 mod security;
 #[path = "../seeded/mod.rs"]
 mod seeded;

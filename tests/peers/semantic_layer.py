@@ -125,8 +125,11 @@ class SemanticLayer(PlannerPeer):
 
     def _observe(self, mask: Image, confidence: Image, cloud: PointCloud2, at_ns: int) -> None:
         points = points_of(cloud)
-        if mask.width * mask.height != len(points) or len(mask.data) < len(points):
-            raise ValueError(f"mask {mask.width}x{mask.height}, {len(points)} points")
+        # The layer checks no more than how many pixels the mask has, and would read the rest wrong.
+        for image in (mask, confidence):
+            layout = image.encoding, image.step, image.width, image.height
+            if layout != ("mono8", cloud.width, cloud.width, cloud.height):
+                raise ValueError(f"an image of {layout}, a cloud {cloud.width}x{cloud.height}")
         in_frame = self.tf.between(self.costmap.frame, cloud.header.frame_id, at_ns)
         places = moved(points, in_frame)
         distance = np.linalg.norm(places - in_frame[:3, 3], axis=1)

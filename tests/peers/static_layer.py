@@ -6,6 +6,7 @@ length, with a side over 32767, a resolution below 1e-6 or an orientation that i
 is refused. -1 is unknown, 99 inscribed, the costmap's `lethal_cost_threshold` and more lethal; what
 is less is free, unless `trinary_costmap` is false: then it is in proportion. In a rolling costmap
 the grid is placed by the newest transform, whatever its stamp, and not turned as its origin says.
+It overwrites the layers before it, or, with `use_maximum`, the larger byte stays: unknown is 255.
 """
 
 import math
@@ -28,7 +29,9 @@ class StaticLayer(PlannerPeer):
         """Takes up the parameters of the costmap, but does not subscribe."""
         node = Fragment.read(file, "local_costmap", "local_costmap")
         self.costmap = Costmap(node)
-        _, layer = self.costmap.layer(node, "nav2_costmap_2d::StaticLayer")
+        name, layer = self.costmap.layer(node, "nav2_costmap_2d::StaticLayer")
+        if not self.costmap.uses_maximum and self.costmap.plugins[0] != name:
+            raise ValueError(f"{name} overwrites the layers before it")
         layer.declare("enabled", True)
         self.topic = layer.declare("map_topic", "map")
         is_latched = layer.declare("map_subscribe_transient_local", True)
@@ -64,12 +67,14 @@ class StaticLayer(PlannerPeer):
                 return None
             grid = self.grid
         costmap.follow(self.tf.between(costmap.frame, costmap.base_frame)[:3, 3])
-        costs = self._costs_in_window(grid)
-        old = costmap.cells
-        costmap.cells[:] = np.where(costs == UNKNOWN, old, costs) if costmap.uses_maximum else costs
+        costs, is_told = self._costs_in_window(grid)
+        # Layers are laid over one another anew each time, this one first.
+        costmap.cells[:] = costmap.unseen
+        over = np.maximum(costs, costmap.cells) if costmap.uses_maximum else costs
+        costmap.cells[is_told] = over[is_told]
         return costmap.told()
 
-    def _costs_in_window(self, grid: OccupancyGrid) -> np.ndarray:
+    def _costs_in_window(self, grid: OccupancyGrid) -> tuple[np.ndarray, np.ndarray]:
         costmap = self.costmap
         info = grid.info
         costs = self._costs(np.array(grid.data, np.int8)).reshape(info.height, info.width)
@@ -81,7 +86,8 @@ class StaticLayer(PlannerPeer):
         inside = ((at >= 0) & (at < [info.width, info.height])).all(axis=1)
         window = np.full(len(places), UNKNOWN, np.uint8)
         window[inside] = costs[at[inside, 1], at[inside, 0]]
-        return window.reshape(costmap.height, costmap.width)
+        shape = (costmap.height, costmap.width)
+        return window.reshape(shape), inside.reshape(shape)
 
     def _costs(self, values: np.ndarray) -> np.ndarray:
         costmap = self.costmap

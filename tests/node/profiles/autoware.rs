@@ -8,7 +8,10 @@ use ecmnet_ros::labels::ClassTable;
 use ecmnet_ros::network::Weights;
 use serde_json::{Value, json};
 
-use super::super::graph::repository;
+use super::super::graph::{Graph, repository};
+use super::super::parameters::set;
+use super::super::pictures::{bytes_from_base64, rgb_image};
+use super::super::weights::CLASSES;
 use super::{Contract, FRAMES, Tally};
 
 /// How many labels Autoware has.
@@ -92,5 +95,40 @@ fn the_autoware_profile_has_an_id_for_every_class_of_the_shipped_weights() -> Re
         );
     }
     ensure!(files >= 3, "{files} files of weights");
+    Ok(())
+}
+
+#[test]
+fn classes_without_an_id_are_unknown_until_they_are_given_one() -> Result<()> {
+    const MASK: &str = "/ecmnet/autoware/mask";
+    let graph = Graph::new()?;
+    let node = graph.running_node(&[])?;
+    let mut camera = graph.peer("camera")?;
+    camera.subscribe_images(MASK)?;
+    camera.advertise_images("/image", true)?;
+    let mask = camera.mask_of("/image", &rgb_image(48, 32), MASK)?;
+    let runs = |mask: &Value| bytes_from_base64(mask["data"].as_str().unwrap_or_default());
+    ensure!(
+        runs(&mask) == [0, 0, 6, 0, 0],
+        "one run of 48 x 32 pixels: {mask}"
+    );
+    node.wait_for_line("autoware.label_ids has no id for class 0, class 1")?;
+    let ids = |id: u16| {
+        let all: Vec<_> = (0..CLASSES)
+            .map(|class| format!("class {class}={id}"))
+            .collect();
+        json!([{"name": "autoware.label_ids", "value": {"type": 9, "string_array_value": all}}])
+    };
+    let refused = set(&mut camera, ids(256))?[0].take();
+    let reason = refused["reason"].as_str().unwrap_or_default();
+    ensure!(
+        refused["successful"] == false && reason.contains("0 to 255"),
+        "{refused}"
+    );
+    ensure!(set(&mut camera, ids(255))?[0]["successful"] == true);
+    let picture = rgb_image(48, 32);
+    camera.publish_until("/image", &picture, MASK, |mask| {
+        runs(mask) == [255, 0, 6, 0, 0]
+    })?;
     Ok(())
 }

@@ -47,6 +47,7 @@ ARGUMENTS = {
     ),
     "name": ("ecmnet", "Name of the node"),
     "namespace": ("", "Namespace of the node"),
+    "enclave": ("", "SROS 2 enclave of the node, such as /ecmnet"),
     "log_level": ("info", "Least severity that is logged"),
 }
 
@@ -114,6 +115,7 @@ def node(given: dict[str, str]) -> Node:
     for name in ("autostart", "use_sim_time"):
         if given[name]:
             parameters.append({name: truth(given[name])})
+    enclave = ["--enclave", given["enclave"]] if given["enclave"] else []
     return Node(
         package="ecmnet_ros",
         executable="ecmnet_node",
@@ -121,7 +123,7 @@ def node(given: dict[str, str]) -> Node:
         namespace=given["namespace"],
         parameters=parameters,
         remappings=[("image", given["camera"]), *remappings(given)],
-        arguments=["--ros-args", "--log-level", given["log_level"], *defaults],
+        arguments=["--ros-args", "--log-level", given["log_level"], *enclave, *defaults],
         output="screen",
         respawn=truth(given["respawn"]),
         respawn_delay=1.0,

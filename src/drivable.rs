@@ -23,3 +23,4 @@ pub mod region;
 pub mod scan;
 mod scene;
 pub mod surface;
+pub mod surround;

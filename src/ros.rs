@@ -2,13 +2,14 @@
 //! structs of [`crate::msg`]; no r2r type leaves this module.
 //!
 //! Three threads: the spin thread alone talks to r2r, follows the lifecycle and puts images into a
-//! one-slot cell; the inference thread takes the newest, runs the network, lays the mask on the
-//! ground where somebody reads that, and publishes; the main
+//! one-slot cell a camera; the inference thread takes the newest of the camera that has waited longest,
+//! runs the network, lays the mask on the ground where somebody reads that, and publishes; the main
 //! thread waits for signals and publishes diagnostics. Weights are loaded on a fourth.
 
 mod area;
 mod arguments;
 mod bond;
+mod cameras;
 mod clock;
 mod context;
 mod diagnostics;
@@ -16,6 +17,7 @@ mod error;
 mod graph;
 mod inference;
 mod intake;
+mod lane;
 mod latest;
 mod ledger;
 mod lifecycle;

@@ -84,6 +84,8 @@ pub struct WorldConfig {
     pub pixel_aspect: Option<f64>,
     /// Camera pitch, degrees, positive looking down.
     pub pitch_deg: f64,
+    /// Camera yaw, degrees, positive looking to the left.
+    pub yaw_deg: f64,
     /// How far the camera nods about `pitch_deg`, degrees, as a sine that no pose tells.
     pub nod_deg: f64,
     /// How often it nods, Hz.
@@ -110,6 +112,7 @@ impl Default for WorldConfig {
             hfov_deg: 58.0,
             pixel_aspect: None,
             pitch_deg: 0.0,
+            yaw_deg: 0.0,
             nod_deg: 0.0,
             nod_hz: 1.0,
             camera_height_m: 1.4,
@@ -195,7 +198,8 @@ impl World {
             distortion: config.distortion,
         };
         let pitch = config.pitch_deg.to_radians();
-        let camera_in_base = Pose::from_euler([1.3, 0.0, config.camera_height_m], 0.0, pitch, 0.0);
+        let yaw = config.yaw_deg.to_radians();
+        let camera_in_base = Pose::from_euler([1.3, 0.0, config.camera_height_m], 0.0, pitch, yaw);
         let course = Course::new(seed);
         let layout = Layout::new(&course, seed);
         let light = Light::new(seed, config.weather);
@@ -430,6 +434,13 @@ fn check(config: &WorldConfig) -> Result<(), WorldError> {
         -30.0,
         45.0,
         "-30 to 45 degrees",
+    )?;
+    within(
+        "yaw_deg",
+        config.yaw_deg,
+        -180.0,
+        180.0,
+        "-180 to 180 degrees",
     )?;
     within("nod_deg", config.nod_deg, 0.0, 5.0, "0 to 5 degrees")?;
     within("nod_hz", config.nod_hz, 0.0, 10.0, "0 to 10 Hz")?;

@@ -222,11 +222,24 @@ impl RollingGrid {
     /// one stamp. A stamp before the last one empties the grid first. Errs, with nothing taken in,
     /// where the evidence is for another number of cells.
     pub fn fuse(&mut self, stamp_ns: i64, evidence: &[Evidence]) -> Result<(), GridError> {
-        if evidence.len() != self.cells.len() {
-            return Err(GridError::Cells {
-                cells: self.cells.len(),
-                got: evidence.len(),
-            });
+        self.fuse_among(stamp_ns, evidence, evidence)
+    }
+
+    /// Takes in a frame as [`RollingGrid::fuse`] does, where `seen` is what all cameras say, this one
+    /// among them: what another sees is not hidden, nor out of view.
+    pub fn fuse_among(
+        &mut self,
+        stamp_ns: i64,
+        evidence: &[Evidence],
+        seen: &[Evidence],
+    ) -> Result<(), GridError> {
+        for evidence in [evidence, seen] {
+            if evidence.len() != self.cells.len() {
+                return Err(GridError::Cells {
+                    cells: self.cells.len(),
+                    got: evidence.len(),
+                });
+            }
         }
         if self.stamp_ns.is_some_and(|before| stamp_ns < before) {
             self.clear();
@@ -236,14 +249,16 @@ impl RollingGrid {
             .map_or(0.0, |before| stamp_ns.saturating_sub(before) as f64 * 1e-9);
         self.stamp_ns = Some(stamp_ns);
         let keep = (-elapsed_s / self.config.decay_s).exp() as f32;
-        for (cell, evidence) in self.cells.iter_mut().zip(evidence) {
+        for (cell, (evidence, seen)) in self.cells.iter_mut().zip(evidence.iter().zip(seen)) {
             cell.odds *= keep;
-            cell.take(*evidence);
+            if *evidence != Evidence::Hidden || *seen == Evidence::Hidden {
+                cell.take(*evidence);
+            }
         }
         self.entered += self.config.entry_mps * elapsed_s / self.config.resolution_m;
         let rings = self.entered.floor();
         self.entered -= rings;
-        self.give_up_unseen(rings as usize, evidence);
+        self.give_up_unseen(rings as usize, seen);
         Ok(())
     }
 
@@ -450,6 +465,34 @@ mod tests {
             grid.fuse(2 * SECOND, &[evidence; 15])?;
             ensure!(grid.drivable().cells == [expected; 15], "{evidence:?}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_another_camera_sees_is_neither_hidden_nor_out_of_view() -> Result<()> {
+        let mut grid = RollingGrid::new(GridConfig {
+            size_m: [1.0, 0.6],
+            resolution_m: 0.2,
+            entry_mps: 100.0,
+            ..GridConfig::default()
+        })?;
+        let mut front = [Evidence::Unseen; 15];
+        front[..10].fill(SEEN_FREE);
+        let mut left = [Evidence::Unseen; 15];
+        left[8..12].fill(Evidence::Hidden);
+        let mut both = front;
+        both[10..12].fill(Evidence::Hidden);
+        for at in [0, 1] {
+            grid.fuse_among(2 * at * SECOND / 10, &front, &both)?;
+            grid.fuse_among((2 * at + 1) * SECOND / 10, &left, &both)?;
+            let cells = grid.drivable().cells;
+            ensure!(cells[..10] == [FREE; 10] && cells[10..] == [UNKNOWN; 5]);
+        }
+        // Without the other, the shadow and the border take what it saw.
+        grid.fuse(SECOND, &left)?;
+        ensure!(grid.drivable().cells == [UNKNOWN; 15]);
+        let short = grid.fuse_among(SECOND, &left, &both[1..]).err();
+        ensure!(short == Some(GridError::Cells { cells: 15, got: 14 }));
         Ok(())
     }
 

@@ -1,46 +1,59 @@
-//! The drivable area of a frame: calibration, poses and mask to messages.
+//! The drivable area: calibration, poses and mask of each camera's frames to messages of one ground.
 
 mod ego;
+mod eye;
 mod layers;
 
 use std::sync::Arc;
 
+use super::cameras::{CameraId, CameraName, PerCamera};
 use super::inference::Choices;
 use super::outputs::{Messages, Wanted};
 use super::params::AreaSettings;
 use super::placement::{FramePoses, Placement};
 use super::rejection::Rejection;
-use crate::drivable::camera::{CalibratedImage, Camera, CameraError, RayTable};
 use crate::drivable::config::DrivableConfig;
 use crate::drivable::grid::RollingGrid;
 use crate::drivable::ground::{GroundAttitude, GroundPlane, GroundView};
 use crate::drivable::observe::{Observer, Scene};
-use crate::drivable::pitch::{PitchFrame, PitchTracker, pitched_down};
+use crate::drivable::pitch::pitched_down;
 use crate::drivable::surface::SurfaceTable;
+use crate::drivable::surround::Surround;
 use crate::image::ImageView;
 use crate::labels::{ClassTable, LabelMask};
-use crate::msg::{CameraInfo, Header};
+use crate::msg::{Header, Stamp};
+use crate::pose::Pose;
 use crate::segmenter::Segmentation;
 
-use ego::EgoMask;
+use eye::{Eye, untold_pitch_rad};
 use layers::Layers;
 
 /// A pose farther from the origin is none, metres.
 const FARTHEST_M: f64 = 5e7;
 
 /// What is kept of the ground from frame to frame.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Area {
+    cameras: PerCamera<CameraName>,
+    eyes: PerCamera<Eye>,
     prepared: Option<Prepared>,
-    calibrated: Option<Calibrated>,
-    ego: EgoMask,
-    tracker: PitchTracker,
     observer: Observer,
+    surround: Surround,
+    newest: Option<Moment>,
+}
+
+/// The newest frame's stamp, and the vehicle in the grid's frame at it.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    stamp: Stamp,
+    base: Pose,
 }
 
 /// What the network gave for an image, to be laid on the ground.
 #[derive(Clone, Copy)]
 pub(super) struct AreaFrame<'a> {
+    /// Whose it is.
+    pub camera: CameraId,
     /// The image's header.
     pub header: &'a Header,
     /// The image.
@@ -65,58 +78,75 @@ struct Prepared {
     surfaces: SurfaceTable,
 }
 
-/// A camera whose calibration fits its images.
-#[derive(Debug)]
-struct Calibrated {
-    info: Arc<CameraInfo>,
-    frame_id: String,
-    is_rectified: bool,
-    camera: Camera,
-    rays: RayTable,
-}
-
 /// Returns whether the outputs need to know how sure the network is of each pixel.
 pub(super) fn needs_confidence(wanted: Wanted, settings: &AreaSettings) -> bool {
     wanted.costmap_confidence || (wanted.has_area() && settings.min_confidence > 0.0)
 }
 
 impl Area {
+    /// Returns what is known before the first frame.
+    pub(super) fn new(cameras: &PerCamera<CameraName>) -> Self {
+        Self {
+            cameras: cameras.clone(),
+            eyes: cameras.map(|_| Eye::default()),
+            prepared: None,
+            observer: Observer::default(),
+            surround: Surround::new(cameras.count()),
+            newest: None,
+        }
+    }
+
     /// Forgets all frames: the clock was set.
     pub(super) fn reset(&mut self) {
-        if let Some(prepared) = &mut self.prepared {
-            prepared.grid.clear();
+        self.forget_ground();
+        for eye in self.eyes.each_mut() {
+            eye.tracker.reset();
         }
-        self.tracker.reset();
     }
 
     /// Lays a frame on the ground and returns the messages that are wanted of it; errs, with nothing
     /// taken in, where calibration or poses are missing or do not fit.
+    ///
+    /// A frame is seen from where vehicle and camera were at its own stamp. The messages of all cameras
+    /// are as of the newest frame: the others come later by what they took on their way.
     pub(super) fn messages(
         &mut self,
         frame: &AreaFrame<'_>,
         placement: &Placement,
     ) -> Result<Messages, Rejection> {
         let settings = &frame.choices.settings.area;
-        self.calibrate(frame, placement.calibration())?;
+        self.eyes[frame.camera].calibrate(frame, placement.calibration(frame.camera))?;
         self.prepare(frame.choices)?;
-        let (Some(calibrated), Some(prepared)) = (&self.calibrated, &mut self.prepared) else {
-            return Ok(Messages::default());
-        };
-        let camera = &calibrated.camera;
-        let stamp_ns = frame.header.stamp.as_ns();
-        let mut poses = placement.poses(&frame.header.frame_id, stamp_ns, settings)?;
+        let poses =
+            placement.poses(&frame.header.frame_id, frame.header.stamp.as_ns(), settings)?;
         if !(poses.base.translation.iter()).all(|metres| metres.abs() < FARTHEST_M) {
             let sentence =
                 "the vehicle's pose is farther from the grid frame's origin than any road on earth";
             return Err(Rejection::of("pose_out_of_range", sentence));
         }
+        let now = self.moment_of(frame.camera, frame.header.stamp, poses.base);
+        self.see(frame, poses, now)
+    }
+
+    fn see(
+        &mut self,
+        frame: &AreaFrame<'_>,
+        mut poses: FramePoses,
+        now: Moment,
+    ) -> Result<Messages, Rejection> {
+        let settings = &frame.choices.settings.area;
+        let eye = &mut self.eyes[frame.camera];
+        let (Some(calibrated), Some(prepared)) = (&eye.calibrated, &mut self.prepared) else {
+            return Ok(Messages::default());
+        };
+        let camera = &calibrated.camera;
         let attitude = match settings.attitude.as_str() {
             "base" => GroundAttitude::Base,
             _ => GroundAttitude::Level,
         };
         let plane = GroundPlane::under(&poses.base, attitude);
         if settings.pitch_correction == "image" {
-            let pitch_rad = untold_pitch_rad(&mut self.tracker, frame, camera, &poses, plane);
+            let pitch_rad = untold_pitch_rad(&mut eye.tracker, frame, camera, &poses, plane);
             poses.optical = pitched_down(&poses.optical, pitch_rad);
         }
         let view = GroundView::new(camera, &poses.optical, plane).ok_or_else(|| {
@@ -124,7 +154,9 @@ impl Area {
                 "the camera is not above the ground: see its transform or camera.height_m";
             Rejection::of("camera_below_ground", sentence)
         })?;
-        let ego_mask = (self.ego).of(&settings.ego_mask, camera.size(), frame.choices)?;
+        let name = self.cameras[frame.camera].text();
+        let ego_path = settings.ego_mask.replace("{camera}", name);
+        let ego_mask = (eye.ego).of(&ego_path, camera.size(), frame.choices)?;
         let mask = sure_mask(frame, settings.min_confidence);
         let scene = Scene {
             view: &view,
@@ -137,18 +169,22 @@ impl Area {
         if settings.moves_with_vehicle() {
             prepared.grid.clear();
         }
-        prepared.grid.follow(&poses.base);
+        prepared.grid.follow(&now.base);
         let lattice = prepared.grid.lattice();
         let evidence = self.observer.observe(&scene, &lattice);
-        (prepared.grid.fuse(stamp_ns, evidence)).map_err(|error| Rejection::of("grid", error))?;
+        let stamps_ns = [frame.header.stamp, now.stamp].map(Stamp::as_ns);
+        let place = frame.camera.place();
+        let seen = (self.surround).with(place, stamps_ns, &lattice, evidence);
+        (prepared.grid.fuse_among(now.stamp.as_ns(), evidence, seen))
+            .map_err(|error| Rejection::of("grid", error))?;
         let layers = Layers {
-            header: frame.header,
+            stamp: now.stamp,
             settings,
             config: &prepared.config,
             grid: &prepared.grid,
             lattice,
-            base: poses.base,
-            evidence: self.observer.evidence(),
+            base: now.base,
+            evidence: seen,
         };
         let mut messages = layers.messages(frame.wanted);
         layers::add_costmap(
@@ -161,48 +197,27 @@ impl Area {
         Ok(messages)
     }
 
-    /// Makes the camera of a calibration, unless it is the one in use.
-    fn calibrate(
-        &mut self,
-        frame: &AreaFrame<'_>,
-        info: Option<Arc<CameraInfo>>,
-    ) -> Result<(), Rejection> {
-        let info = info.ok_or_else(|| {
-            let sentence = "no camera_info has come; without it there is no geometry";
-            Rejection::of("no_camera_info", sentence)
-        })?;
-        let is_rectified = match frame.choices.settings.area.rectified.as_str() {
-            "yes" => true,
-            "no" => false,
-            _ => frame.is_rectified,
-        };
-        let size = [frame.image.width() as u32, frame.image.height() as u32];
-        let fits = |known: &Calibrated| {
-            known.camera.size() == size
-                && known.frame_id == frame.header.frame_id
-                && known.is_rectified == is_rectified
-                && (Arc::ptr_eq(&known.info, &info) || is_alike(&known.info, &info))
-        };
-        if self.calibrated.as_ref().is_some_and(fits) {
-            return Ok(());
+    /// Returns the newest moment with this frame's; a camera whose stamps go back empties the ground.
+    fn moment_of(&mut self, camera: CameraId, stamp: Stamp, base: Pose) -> Moment {
+        let stamp_ns = stamp.as_ns();
+        let before_ns = self.eyes[camera].stamp_ns;
+        if before_ns.is_some_and(|before_ns| stamp_ns < before_ns) {
+            self.forget_ground();
         }
-        self.calibrated = None;
-        self.tracker.reset();
-        let image = CalibratedImage {
-            frame_id: &frame.header.frame_id,
-            width: size[0],
-            height: size[1],
-            rectified: is_rectified,
-        };
-        let camera = Camera::new(&info, image)?;
-        self.calibrated = Some(Calibrated {
-            rays: RayTable::new(&camera),
-            frame_id: frame.header.frame_id.clone(),
-            is_rectified,
-            camera,
-            info,
-        });
-        Ok(())
+        self.eyes[camera].stamp_ns = Some(stamp_ns);
+        let newer = self.newest.filter(|newest| stamp_ns < newest.stamp.as_ns());
+        *self.newest.insert(newer.unwrap_or(Moment { stamp, base }))
+    }
+
+    fn forget_ground(&mut self) {
+        if let Some(prepared) = &mut self.prepared {
+            prepared.grid.clear();
+        }
+        self.surround.clear();
+        self.newest = None;
+        for eye in self.eyes.each_mut() {
+            eye.stamp_ns = None;
+        }
     }
 
     /// Makes what settings and classes say, where they are others than before; the grid goes on where
@@ -227,6 +242,10 @@ impl Area {
                 && (grid_frame, base_frame) == (&settings.grid_frame, &settings.base_frame)
         };
         let kept = before.filter(alike).map(|known| known.grid);
+        if kept.is_none() {
+            // What was seen is of the grid before, and may be in another frame.
+            self.forget_ground();
+        }
         self.prepared = Some(Prepared {
             settings: settings.clone(),
             classes: Arc::clone(classes),
@@ -236,13 +255,6 @@ impl Area {
         });
         Ok(())
     }
-}
-
-/// Whether two calibrations say the same; their stamps may differ.
-fn is_alike(a: &CameraInfo, b: &CameraInfo) -> bool {
-    let mut a = a.clone();
-    a.header.stamp = b.header.stamp;
-    a == *b
 }
 
 /// The mask without the pixels that the network is not sure of; `None` where all count.
@@ -259,30 +271,4 @@ fn sure_mask(frame: &AreaFrame<'_>, min_confidence: f64) -> Option<LabelMask> {
             ids: (pixels.map(|(id, sure)| if *sure < least { u8::MAX } else { *id })).collect(),
         }
     })
-}
-
-fn untold_pitch_rad(
-    tracker: &mut PitchTracker,
-    frame: &AreaFrame<'_>,
-    camera: &Camera,
-    poses: &FramePoses,
-    plane: GroundPlane,
-) -> f64 {
-    let width = frame.image.width();
-    let pixels = frame.image.to_rgb8();
-    tracker.pitch_rad(&PitchFrame {
-        stamp_ns: frame.header.stamp.as_ns(),
-        camera,
-        optical_in_fixed: poses.optical,
-        up: plane.normal,
-        luma: |row: usize, column: usize| {
-            pixels.get(row * width + column).map_or(0, |pixel| pixel[1])
-        },
-    })
-}
-
-impl From<CameraError> for Rejection {
-    fn from(error: CameraError) -> Self {
-        Self::of(error.reason(), error)
-    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use r2r::diagnostic_msgs::msg::{DiagnosticStatus, KeyValue};
 
+use super::cameras::{CameraId, CameraName, PerCamera};
 use super::ledger::{Account, Percentiles, WINDOW};
 use super::lifecycle::State;
 use super::start_block::BUILD;
@@ -46,17 +47,24 @@ pub(super) struct NetworkIdentity {
     pub weights_licence: String,
 }
 
-/// The node's state, and what the graph looks like around it.
+/// What the graph looks like around a camera.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Surroundings {
+pub(super) struct CameraSurroundings {
     /// The image topic and how it is subscribed.
     pub intake: String,
     /// The topic of the camera's calibration; empty while nobody reads what needs it.
     pub camera_info: String,
-    /// Whether the drivable area is kept while nobody reads it.
-    pub keeps_grid: bool,
     /// Publishers on the image topic.
     pub publishers: usize,
+}
+
+/// The node's state, and what the graph looks like around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Surroundings {
+    /// The cameras in it.
+    pub cameras: PerCamera<CameraSurroundings>,
+    /// Whether the drivable area is kept while nobody reads it.
+    pub keeps_grid: bool,
     /// Other nodes of this node's name.
     pub namesakes: usize,
     /// The node's state.
@@ -67,15 +75,45 @@ pub(super) struct Surroundings {
     pub network: Option<NetworkIdentity>,
 }
 
-/// Returns the status: `dropped` frames gave way to newer ones, `subscribers` read the outputs.
+impl Surroundings {
+    /// Returns those of a node that has looked at nothing yet.
+    pub(super) fn new(cameras: &PerCamera<CameraName>) -> Self {
+        Self {
+            cameras: cameras.map(|_| CameraSurroundings::default()),
+            ..Self::default()
+        }
+    }
+}
+
+/// A camera's figures.
+#[derive(Clone, Debug)]
+pub(super) struct CameraFigures<'a> {
+    /// Which camera.
+    pub id: CameraId,
+    /// Its name.
+    pub name: &'a CameraName,
+    /// What became of its frames.
+    pub account: Account,
+    /// Frames of it that gave way to newer ones.
+    pub dropped: u64,
+    /// Who reads its outputs.
+    pub subscribers: usize,
+}
+
+/// Returns the status of a camera.
 pub(super) fn status(
     identity: &Identity,
     surroundings: &Surroundings,
-    account: &Account,
-    dropped: u64,
-    subscribers: usize,
+    camera: &CameraFigures<'_>,
 ) -> DiagnosticStatus {
-    let (level, message) = verdict(identity, surroundings, account, subscribers);
+    let CameraFigures {
+        account,
+        dropped,
+        subscribers,
+        ..
+    } = camera;
+    let around = &surroundings.cameras[camera.id];
+    let (level, message) = verdict(identity, surroundings, camera);
     let mut values = vec![
         pair("rate_hz", format!("{:.2}", account.rate_hz)),
         pair("received", account.received),
@@ -111,10 +149,10 @@ pub(super) fn status(
     };
     values.extend([
         pair("state", surroundings.state.label()),
-        pair("image", &surroundings.intake),
+        pair("image", &around.intake),
         pair("image_size", size.unwrap_or_else(none)),
-        pair("camera_info", &surroundings.camera_info),
-        pair("image_publishers", surroundings.publishers),
+        pair("camera_info", &around.camera_info),
+        pair("image_publishers", around.publishers),
         pair("subscribers", subscribers),
         pair("device", network(|network| &network.device)),
         pair("dtype", network(|network| network.dtype)),
@@ -132,7 +170,11 @@ pub(super) fn status(
     };
     DiagnosticStatus {
         level: level as u8,
-        name: format!("{}: segmentation{namesake}", identity.node),
+        name: format!(
+            "{}: {}{namesake}",
+            identity.node,
+            camera.name.said("segmentation"),
+        ),
         message,
         hardware_id: identity.hardware_id.clone(),
         values,
@@ -142,15 +184,13 @@ pub(super) fn status(
 fn verdict(
     identity: &Identity,
     surroundings: &Surroundings,
-    account: &Account,
-    subscribers: usize,
+    camera: &CameraFigures<'_>,
 ) -> (Level, String) {
-    let Surroundings {
-        intake,
-        publishers,
-        namesakes,
-        ..
-    } = surroundings;
+    let namesakes = &surroundings.namesakes;
+    let CameraSurroundings {
+        intake, publishers, ..
+    } = &surroundings.cameras[camera.id];
+    let account = &camera.account;
     if *namesakes > 0 {
         let others = if *namesakes == 1 {
             "another node is".to_owned()
@@ -169,7 +209,7 @@ fn verdict(
             format!("{}: no masks", surroundings.state.label()),
         );
     }
-    if subscribers == 0 && !surroundings.keeps_grid {
+    if camera.subscribers == 0 && !surroundings.keeps_grid {
         return (Level::Ok, "idle: nobody subscribes to an output".into());
     }
     match account.since_received {
@@ -254,15 +294,37 @@ mod tests {
         }
     }
 
-    fn verdict_of(account: &Account, namesakes: usize, subscribers: usize) -> (Level, String) {
-        let surroundings = Surroundings {
-            intake: "/image".into(),
-            publishers: 1,
-            namesakes,
-            state: State::Active,
-            ..Default::default()
+    /// Runs `of` with the only camera of a node and its surroundings.
+    fn with_camera<T>(
+        account: &Account,
+        subscribers: usize,
+        of: impl Fn(Surroundings, &CameraFigures<'_>) -> T,
+    ) -> Option<T> {
+        let cameras = PerCamera::named(&[]);
+        let id = cameras.ids().next()?;
+        let camera = CameraFigures {
+            id,
+            name: &cameras[id],
+            account: account.clone(),
+            dropped: 0,
+            subscribers,
         };
-        verdict(&Identity::default(), &surroundings, account, subscribers)
+        let mut surroundings = Surroundings::new(&cameras);
+        surroundings.cameras[id].intake = "/image".into();
+        surroundings.cameras[id].publishers = 1;
+        Some(of(surroundings, &camera))
+    }
+
+    fn verdict_of(account: &Account, namesakes: usize, subscribers: usize) -> (Level, String) {
+        let verdict = with_camera(account, subscribers, |surroundings, camera| {
+            let surroundings = Surroundings {
+                namesakes,
+                state: State::Active,
+                ..surroundings
+            };
+            verdict(&Identity::default(), &surroundings, camera)
+        });
+        verdict.unwrap_or((Level::Error, "no camera".into()))
     }
 
     #[test]
@@ -329,14 +391,17 @@ mod tests {
 
     #[test]
     fn a_node_that_is_not_active_is_ok_unless_its_last_transition_failed() {
-        let mut surroundings = Surroundings::default();
-        let identity = Identity::default();
-        let (level, message) = verdict(&identity, &surroundings, &seen(), 1);
-        assert_eq!(level, Level::Ok);
-        assert_eq!(message, "unconfigured: no masks");
-        surroundings.fault = Some("no such file".into());
-        let (level, message) = verdict(&identity, &surroundings, &seen(), 1);
-        assert_eq!((level, message.as_str()), (Level::Error, "no such file"));
+        let told = with_camera(&seen(), 1, |mut surroundings, camera| {
+            let identity = Identity::default();
+            let before = verdict(&identity, &surroundings, camera);
+            surroundings.fault = Some("no such file".into());
+            [before, verdict(&identity, &surroundings, camera)]
+        });
+        let expected = [
+            (Level::Ok, "unconfigured: no masks".to_owned()),
+            (Level::Error, "no such file".to_owned()),
+        ];
+        assert_eq!(told, Some(expected));
     }
 
     #[test]
@@ -345,12 +410,12 @@ mod tests {
             node: "/ecmnet".into(),
             hardware_id: hardware_id.into(),
         };
-        let surroundings = Surroundings {
-            namesakes: 1,
-            ..Default::default()
-        };
-        let [one, two] = ["pid 1", "pid 2"]
-            .map(|hardware_id| status(&identity(hardware_id), &surroundings, &seen(), 0, 1));
+        let pair = with_camera(&seen(), 1, |mut surroundings, camera| {
+            surroundings.namesakes = 1;
+            ["pid 1", "pid 2"]
+                .map(|hardware_id| status(&identity(hardware_id), &surroundings, camera))
+        });
+        let [one, two] = pair.unwrap_or_default();
         assert_eq!(one.level, Level::Warn as u8);
         assert_ne!((one.name, one.hardware_id), (two.name, two.hardware_id));
     }

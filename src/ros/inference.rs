@@ -1,5 +1,5 @@
-//! The one thread that runs the network: takes the newest frame, publishes its masks, keeps the
-//! account.
+//! The one thread that runs the network: takes the newest frame of the camera that has waited longest,
+//! publishes its masks, keeps the account.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::area::{Area, AreaFrame, needs_confidence};
+use super::cameras::{CameraId, PerCamera};
 use super::clock::Age;
 use super::error::NodeError;
 use super::intake::ImageKind;
+use super::lane::Lane;
 use super::ledger::Latency;
 use super::log::Log;
 use super::outputs::{Messages, Outputs, Wanted, image_message};
@@ -28,6 +30,8 @@ use crate::segmenter::{Segmentation, Segmenter};
 /// An image message as it came.
 #[derive(Debug)]
 pub(super) struct Frame {
+    /// Whose it is.
+    pub camera: CameraId,
     /// The serialised message.
     pub message: Vec<u8>,
     /// Its type.
@@ -53,15 +57,13 @@ pub(super) struct Choices {
 pub(super) struct Inference {
     choices: watch::Receiver<Option<Choices>>,
     shared: Arc<Shared>,
-    log: Log,
-    foreign_clock_told: bool,
+    lanes: PerCamera<Lane>,
     /// The last jump of the clock that is known here.
     jump: Option<Instant>,
-    paces: PerOutput<Pace>,
-    described: String,
+    /// Of the topics that are of all cameras; a lane's own paces hold each camera's part in them.
+    shared_paces: PerOutput<Pace>,
     area: Area,
-    /// Why there is no drivable area, as the log has it.
-    area_told: Option<&'static str>,
+    log: Log,
     /// The classes without an id of Autoware's, as the log has them.
     unmapped_told: Vec<String>,
 }
@@ -74,18 +76,16 @@ impl Inference {
     pub(super) fn new(
         choices: watch::Receiver<Option<Choices>>,
         shared: Arc<Shared>,
-        log: Log,
+        log: &Log,
     ) -> Self {
         Self {
             choices,
+            lanes: shared.cameras.map(|camera| Lane::new(camera, log)),
+            area: Area::new(&shared.cameras),
             shared,
-            log,
-            foreign_clock_told: false,
             jump: None,
-            paces: PerOutput::default(),
-            described: String::new(),
-            area: Area::default(),
-            area_told: None,
+            shared_paces: PerOutput::default(),
+            log: log.clone(),
             unmapped_told: Vec::new(),
         }
     }
@@ -96,24 +96,21 @@ impl Inference {
             let Err(rejection) = self.segment(&frame) else {
                 continue;
             };
-            let Rejection {
-                reason, sentence, ..
-            } = rejection;
-            self.shared.ledger.reject(reason);
+            self.shared.ledgers[frame.camera].reject(rejection.reason);
             if rejection.is_final {
                 // A lost GPU may never answer those who would free its memory.
                 std::mem::forget(self.choices.borrow().clone());
-                return Err(NodeError::GpuLost { reason: sentence });
+                let reason = rejection.sentence;
+                return Err(NodeError::GpuLost { reason });
             }
-            let sentence = format!("image dropped ({reason}): {sentence}");
-            self.log.warn_throttled(reason, &sentence);
+            self.lanes[frame.camera].warn_of_image(&rejection);
         }
         Ok(())
     }
 
     fn segment(&mut self, frame: &Frame) -> Result<(), Rejection> {
         let Some(choices) = self.choices.borrow().clone() else {
-            self.shared.frames.count_dropped();
+            self.shared.frames.count_dropped(frame.camera);
             return Ok(());
         };
         let max_pixels = choices.settings.max_pixels as usize;
@@ -124,8 +121,8 @@ impl Inference {
                 let image = Image::from_cdr(&frame.message)?;
                 check_size(image.width as usize, image.height as usize, max_pixels)?;
                 let view = image.view()?;
-                self.check_age(&image.header, &outputs, &choices.settings)?;
-                self.describe(&image.header, &view, &choices.segmenter);
+                self.check_age(frame, &image.header, &outputs, &choices.settings)?;
+                self.lanes[frame.camera].describe(&image.header, &view, &choices.segmenter);
                 let Some(wanted) = self.wanted(frame, &outputs, &choices.settings) else {
                     return Ok(());
                 };
@@ -133,24 +130,24 @@ impl Inference {
             }
             ImageKind::Compressed => {
                 let image = CompressedImage::from_cdr(&frame.message)?;
-                self.check_age(&image.header, &outputs, &choices.settings)?;
+                self.check_age(frame, &image.header, &outputs, &choices.settings)?;
                 let Some(wanted) = self.wanted(frame, &outputs, &choices.settings) else {
                     return Ok(());
                 };
                 let pixels = DecodedImage::from_file_bytes(image.data, max_pixels)?;
                 let view = pixels.view()?;
-                self.describe(&image.header, &view, &choices.segmenter);
+                self.lanes[frame.camera].describe(&image.header, &view, &choices.segmenter);
                 self.publish_masks(frame, &image.header, &view, wanted, &outputs, &choices)
             }
         }
     }
 
-    /// Begins anew where the clock has jumped back: what was told of the old time is told again.
+    /// Begins anew where the clock has jumped back.
     fn notice_jump(&mut self) {
         let jump = self.shared.last_jump();
         if jump != self.jump {
             self.jump = jump;
-            self.foreign_clock_told = false;
+            self.lanes.each_mut().for_each(Lane::begin_anew);
             self.area.reset();
         }
     }
@@ -158,24 +155,16 @@ impl Inference {
     /// Returns the outputs to be made of this frame; `None`, and the frame is counted, where nobody
     /// reads any, or none that is read is due.
     fn wanted(&mut self, frame: &Frame, outputs: &Outputs, settings: &Settings) -> Option<Wanted> {
-        let mut read = outputs.read();
+        let mut read = outputs.read(frame.camera);
         read.drivable_area |= settings.area.enable;
+        let ledger = &self.shared.ledgers[frame.camera];
         if read.is_nothing() {
-            self.shared.ledger.leave();
+            ledger.leave();
             return None;
         }
-        let mut wanted = read;
-        let rates = settings.max_rate_hz.each();
-        let paces = self.paces.each_mut();
-        for ((wanted, pace), rate) in wanted.each_mut().into_iter().zip(paces).zip(rates) {
-            *wanted &= pace.is_due(frame.received, *rate);
-            if *wanted {
-                pace.advance(frame.received, *rate);
-            }
-        }
-        wanted.keep_costmap_whole(read);
+        let wanted = self.lanes[frame.camera].due(read, frame.received, settings);
         if wanted.is_nothing() {
-            self.shared.ledger.limit();
+            ledger.limit();
             return None;
         }
         Some(wanted)
@@ -183,39 +172,14 @@ impl Inference {
 
     fn check_age(
         &mut self,
+        frame: &Frame,
         header: &Header,
         outputs: &Outputs,
         settings: &Settings,
     ) -> Result<(), Rejection> {
         let age = outputs.clock.age(header.stamp);
         let has_jumped = self.jump.is_some_and(|jump| jump.elapsed() < STRAGGLERS);
-        if has_jumped && age.is_some_and(|age| age.seconds() < -1.0) {
-            let sentence = "its stamp is from before the clock jumped back";
-            return Err(Rejection::of("before_jump", sentence));
-        }
-        match age {
-            Some(Age::Known { ms }) if settings.max_age_ms > 0 => {
-                let max_age_ms = settings.max_age_ms;
-                if ms > max_age_ms as f64 {
-                    let sentence = format!(
-                        "it is {ms:.0} ms old, and max_age_ms is {max_age_ms}; if it is not, the \
-                         camera's clock and this machine's disagree"
-                    );
-                    return Err(Rejection::of("too_old", sentence));
-                }
-            }
-            Some(Age::Foreign { seconds }) if !self.foreign_clock_told => {
-                self.foreign_clock_told = true;
-                let side = if seconds > 0.0 { "behind" } else { "ahead of" };
-                let seconds = seconds.abs();
-                self.log.warn(&format!(
-                    "image stamps are {seconds:.0} s {side} the ROS clock, so another clock took \
-                     them: age is not checked (a replayed bag wants use_sim_time and --clock)"
-                ));
-            }
-            _ => {}
-        }
-        Ok(())
+        self.lanes[frame.camera].check_age(age, has_jumped, settings)
     }
 
     fn publish_masks(
@@ -242,9 +206,15 @@ impl Inference {
             choices.settings.deadline_ms,
         );
         let size = [view.width(), view.height()];
-        self.shared.ledger.segment(latency, size);
+        self.shared.ledgers[frame.camera].segment(latency, size);
         if wanted.has_area() {
+            // A frame is taken into what is known of the ground whether or not a message is due.
+            let max_rate_hz = &choices.settings.max_rate_hz;
+            let due = self.shared_paces.due(wanted, frame.received, max_rate_hz);
+            let mut wanted = wanted;
+            wanted.hold_shared_to(due);
             let area_frame = AreaFrame {
+                camera: frame.camera,
                 header,
                 image: view,
                 is_rectified: frame.is_rectified,
@@ -291,24 +261,13 @@ impl Inference {
             Ok(messages) => {
                 let ms = start.elapsed().as_secs_f64() * 1e3;
                 if self.publish(frame, &messages, outputs)? {
-                    self.shared.ledger.lay(ms);
-                    self.area_told = None;
+                    self.shared.ledgers[frame.camera].lay(ms);
+                    self.lanes[frame.camera].forget_area_warning();
                 }
             }
-            Err(Rejection {
-                reason, sentence, ..
-            }) => {
-                self.shared.ledger.stop_area(reason);
-                // Once for a fault, however long it lasts; which transform is missing may change.
-                let fault = if reason.starts_with("tf_") {
-                    "tf"
-                } else {
-                    reason
-                };
-                if self.area_told.replace(fault) != Some(fault) {
-                    let sentence = format!("no drivable area ({reason}): {sentence}");
-                    self.log.warn_throttled(fault, &sentence);
-                }
+            Err(rejection) => {
+                self.shared.ledgers[frame.camera].stop_area(rejection.reason);
+                self.lanes[frame.camera].warn_of_area(&rejection);
             }
         }
         Ok(())
@@ -321,28 +280,13 @@ impl Inference {
         messages: &Messages,
         outputs: &Outputs,
     ) -> Result<bool, Rejection> {
-        let Some(published) = (self.shared).publish(frame.received, || outputs.publish(messages))
-        else {
-            self.shared.frames.count_dropped();
+        let publish = || outputs.publish(frame.camera, messages);
+        let Some(published) = self.shared.publish(frame.received, publish) else {
+            self.shared.frames.count_dropped(frame.camera);
             return Ok(false);
         };
         published.map_err(|error| Rejection::of("publish", error))?;
         Ok(true)
-    }
-
-    /// Logs what the images are, when the first comes and when it changes.
-    fn describe(&mut self, header: &Header, view: &ImageView<'_>, segmenter: &Segmenter) {
-        let (width, height) = (view.width(), view.height());
-        let [rows, columns] = segmenter.network_size_for(height, width);
-        let description = format!(
-            "images are {width}x{height} {} in frame '{}'; the network sees {columns}x{rows}",
-            view.format(),
-            header.frame_id,
-        );
-        if description != self.described {
-            self.log.info(&description);
-            self.described = description;
-        }
     }
 }
 

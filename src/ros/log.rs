@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use r2r::rcl_interfaces::msg::Log as LogMessage;
 use r2r::{Publisher, QosProfile};
 
+use super::cameras::CameraName;
 use super::clock::{RosClock, time_from_stamp};
 use super::error::NodeError;
 
@@ -23,6 +24,8 @@ const ROSOUT_QOS: QosProfile = QosProfile::default()
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     name: Arc<str>,
+    /// The camera that it is about; without a name where it is about the whole node.
+    camera: CameraName,
     rosout: Arc<Mutex<Option<Rosout>>>,
     subjects: Arc<Mutex<HashMap<&'static str, Subject>>>,
 }
@@ -45,8 +48,18 @@ impl Log {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
+            camera: CameraName::default(),
             rosout: Arc::default(),
             subjects: Arc::default(),
+        }
+    }
+
+    /// Returns a log whose lines name a camera, and whose throttled subjects are its own.
+    pub(super) fn about(&self, camera: &CameraName) -> Self {
+        Self {
+            camera: camera.clone(),
+            subjects: Arc::default(),
+            ..self.clone()
         }
     }
 
@@ -67,23 +80,27 @@ impl Log {
 
     /// Writes an INFO line.
     pub(super) fn info(&self, text: &str) {
-        let text = printable(text);
+        let text = self.line(text);
         r2r::log_info!(&self.name, "{text}");
         self.publish(LogMessage::INFO as u8, text);
     }
 
     /// Writes a WARN line.
     pub(super) fn warn(&self, text: &str) {
-        let text = printable(text);
+        let text = self.line(text);
         r2r::log_warn!(&self.name, "{text}");
         self.publish(LogMessage::WARN as u8, text);
     }
 
     /// Writes an ERROR line.
     pub(super) fn error(&self, text: &str) {
-        let text = printable(text);
+        let text = self.line(text);
         r2r::log_error!(&self.name, "{text}");
         self.publish(LogMessage::ERROR as u8, text);
+    }
+
+    fn line(&self, text: &str) -> String {
+        printable(&self.camera.said(text))
     }
 
     /// A line that cannot be published is on the console all the same.
@@ -140,6 +157,7 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cameras::PerCamera;
     use super::*;
 
     #[test]
@@ -153,6 +171,26 @@ mod tests {
         assert_eq!(log.admit("cdr", start + THROTTLE / 2), Some(0));
         assert_eq!(log.admit("step", start + THROTTLE), Some(41));
         assert_eq!(log.admit("step", start + 2 * THROTTLE), Some(0));
+    }
+
+    #[test]
+    fn cameras_have_lines_and_throttles_of_their_own() {
+        let log = Log::new("test");
+        let now = Instant::now();
+        let [front, left] = ["front", "left"].map(|name| {
+            let names = PerCamera::named(&[name.to_owned()]);
+            names.map(|name| log.about(name))
+        });
+        for camera in [front, left] {
+            assert!(camera.each().all(|log| log.admit("cdr", now) == Some(0)));
+            assert!(camera.each().all(|log| log.admit("cdr", now).is_none()));
+            assert!(
+                camera
+                    .each()
+                    .all(|log| log.line("torn").ends_with("t: torn"))
+            );
+        }
+        assert_eq!(log.line("torn"), "torn");
     }
 
     #[test]

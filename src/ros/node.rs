@@ -8,8 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use super::arguments::RosArguments;
+use super::cameras::PerCamera;
 use super::context;
-use super::diagnostics::{self, Identity, Level};
+use super::diagnostics::{self, CameraFigures, Identity, Level};
 use super::error::NodeError;
 use super::inference::Inference;
 use super::log::Log;
@@ -45,10 +46,11 @@ pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
     }
     let parameters = Parameters::from_overrides(overrides(&node))?;
     let identity = identity(&resolver);
-    let (wiring, outputs) = Wiring::create(node, &parameters, &log)?;
-    let shared = Arc::new(Shared::new(outputs));
+    let cameras = PerCamera::named(&parameters.settings().cameras);
+    let (wiring, outputs) = Wiring::create(node, &cameras, &parameters, &log)?;
+    let shared = Arc::new(Shared::new(cameras, outputs));
     let (choices_sender, choices) = watch::channel(None);
-    let inference = Inference::new(choices, Arc::clone(&shared), log.clone());
+    let inference = Inference::new(choices, Arc::clone(&shared), &log);
     let spin = SpinThread {
         context,
         wiring,
@@ -139,14 +141,22 @@ fn start<T: Send + 'static>(
 fn publish_diagnostics(shared: &Shared, identity: &Identity, fault: Option<&NodeError>) {
     let outputs = shared.outputs();
     let surroundings = shared.surroundings.borrow().clone();
-    let account = shared.ledger.account();
-    let dropped = shared.frames.dropped();
-    let subscribers = outputs.subscribers();
-    let mut status = diagnostics::status(identity, &surroundings, &account, dropped, subscribers);
-    if let Some(fault) = fault {
-        status.level = Level::Error as u8;
-        status.message = fault.to_string();
-    }
+    let status = shared.cameras.ids().map(|id| {
+        let figures = CameraFigures {
+            id,
+            name: &shared.cameras[id],
+            account: shared.ledgers[id].account(),
+            dropped: shared.frames.dropped(id),
+            subscribers: outputs.subscribers(id),
+        };
+        let mut status = diagnostics::status(identity, &surroundings, &figures);
+        if let Some(fault) = fault {
+            status.level = Level::Error as u8;
+            status.message = fault.to_string();
+        }
+        status
+    });
+    let status = status.collect();
     let _unsent = outputs.publish_status(status);
 }
 

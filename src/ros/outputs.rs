@@ -3,6 +3,7 @@
 use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus};
 use r2r::{Publisher, PublisherUntyped, QosProfile, std_msgs};
 
+use super::cameras::{CameraId, CameraName, PerCamera};
 use super::clock::{RosClock, time_from_stamp};
 use super::error::NodeError;
 use super::per_output::PerOutput;
@@ -18,7 +19,8 @@ const NEWEST: QosProfile = QosProfile::default().keep_last(1);
 /// The publishers of one node, and its clock; clones publish through the same node.
 #[derive(Clone, Debug)]
 pub(super) struct Outputs {
-    images: PerOutput<PublisherUntyped>,
+    /// Those of all cameras together are the same for each.
+    images: PerCamera<PerOutput<PublisherUntyped>>,
     label_info: PublisherUntyped,
     diagnostics: Publisher<DiagnosticArray>,
     /// The node's clock.
@@ -32,6 +34,16 @@ impl Wanted {
     /// Returns whether there is none.
     pub(super) fn is_nothing(self) -> bool {
         self == Self::default()
+    }
+
+    /// Leaves of the outputs that are of all cameras those alone that are `due`.
+    pub(super) fn hold_shared_to(&mut self, due: Self) {
+        let shared = Self::of_all_cameras();
+        for ((wanted, due), is_of_all) in
+            (self.each_mut().into_iter().zip(due.each())).zip(shared.each())
+        {
+            *wanted &= *due || !*is_of_all;
+        }
     }
 
     /// Where one of the costmap's outputs is due, the others that are read come of the same frame.
@@ -54,14 +66,18 @@ pub(super) type Messages = PerOutput<Option<Vec<u8>>>;
 
 impl Outputs {
     /// Creates the publishers.
-    pub(super) fn create(node: &mut r2r::Node) -> Result<Self, NodeError> {
+    pub(super) fn create(
+        node: &mut r2r::Node,
+        cameras: &PerCamera<CameraName>,
+    ) -> Result<Self, NodeError> {
         let clock = RosClock::of(node);
         let latched = NEWEST.transient_local();
-        let latches = PerOutput {
-            drivable_area: true,
-            ..PerOutput::default()
-        };
-        let images = publishers(node, &latches)?;
+        let mut first = None;
+        let images = cameras.try_map(|name| {
+            let publishers = publishers(node, name, first.as_ref())?;
+            first.get_or_insert_with(|| publishers.clone());
+            Ok::<_, NodeError>(publishers)
+        })?;
         Ok(Self {
             images,
             label_info: publisher(node, "~/label_info", LabelInfo::TYPE, latched)?,
@@ -79,19 +95,20 @@ impl Outputs {
             .map_err(NodeError::ros("publish label_info"))
     }
 
-    /// Returns which outputs have a subscriber now.
-    pub(super) fn read(&self) -> Wanted {
-        self.images.map(|publisher| readers(publisher) > 0)
+    /// Returns which outputs of a camera have a subscriber now.
+    pub(super) fn read(&self, camera: CameraId) -> Wanted {
+        self.images[camera].map(|publisher| readers(publisher) > 0)
     }
 
-    /// Returns the number of subscribers of all image outputs.
-    pub(super) fn subscribers(&self) -> usize {
-        self.images.each().map(readers).iter().sum()
+    /// Returns the number of subscribers of all image outputs of a camera.
+    pub(super) fn subscribers(&self, camera: CameraId) -> usize {
+        self.images[camera].each().map(readers).iter().sum()
     }
 
-    /// Publishes the messages, the mask first; errs at the first that ROS refuses.
-    pub(super) fn publish(&self, messages: &Messages) -> Result<(), NodeError> {
-        for (publisher, message) in self.images.each().into_iter().zip(messages.each()) {
+    /// Publishes the messages of a camera's frame, the mask first; errs at the first that ROS refuses.
+    pub(super) fn publish(&self, camera: CameraId, messages: &Messages) -> Result<(), NodeError> {
+        let publishers = self.images[camera].each();
+        for (publisher, message) in publishers.into_iter().zip(messages.each()) {
             if let Some(message) = message {
                 publisher
                     .publish_raw(message)
@@ -101,15 +118,15 @@ impl Outputs {
         Ok(())
     }
 
-    /// Publishes the node's status.
-    pub(super) fn publish_status(&self, status: DiagnosticStatus) -> Result<(), NodeError> {
+    /// Publishes the node's status, one for each camera.
+    pub(super) fn publish_status(&self, status: Vec<DiagnosticStatus>) -> Result<(), NodeError> {
         let stamp = self.clock.now().unwrap_or_default();
         let array = DiagnosticArray {
             header: std_msgs::msg::Header {
                 stamp: time_from_stamp(stamp),
                 frame_id: String::new(),
             },
-            status: vec![status],
+            status,
         };
         self.diagnostics
             .publish(&array)
@@ -136,11 +153,25 @@ pub(super) fn image_message(
     .to_cdr()
 }
 
-/// Returns a publisher for each output; `latches` tells which keep their last message for those who
-/// come late.
+/// Returns the names of the topics of a camera's outputs, before they are resolved.
+pub(super) fn topics(camera: &CameraName) -> PerOutput<String> {
+    PerOutput::TOPICS
+        .zip(Wanted::of_all_cameras())
+        .map(|(topic, is_of_all)| {
+            if *is_of_all {
+                (*topic).to_owned()
+            } else {
+                camera.output(topic)
+            }
+        })
+}
+
+/// Returns a publisher for each output of a camera; those of all cameras are taken from the `first`
+/// camera's.
 fn publishers(
     node: &mut r2r::Node,
-    latches: &PerOutput<bool>,
+    camera: &CameraName,
+    first: Option<&PerOutput<PublisherUntyped>>,
 ) -> Result<PerOutput<PublisherUntyped>, NodeError> {
     let types = PerOutput {
         drivable_area: OccupancyGrid::TYPE,
@@ -151,15 +182,24 @@ fn publishers(
         free_space_scan: LaserScan::TYPE,
         ..PerOutput::TOPICS.map(|_| Image::TYPE)
     };
-    let mut rest = types.each().into_iter().zip(latches.each());
-    PerOutput::TOPICS.try_map(|topic| {
-        let (type_name, latched) = rest.next().unwrap_or((&Image::TYPE, &false));
+    // What they keep their last message of for those who come late.
+    let latches = PerOutput {
+        drivable_area: true,
+        ..PerOutput::default()
+    };
+    let shared = first.map_or_else(PerOutput::default, |first| {
+        (first.clone().zip(Wanted::of_all_cameras()))
+            .map(|(publisher, is_of_all)| is_of_all.then(|| publisher.clone()))
+    });
+    let outputs = topics(camera).zip(types).zip(latches).zip(shared);
+    outputs.try_map(|(((topic, type_name), latched), shared)| {
         let qos = if *latched {
             NEWEST.transient_local()
         } else {
             NEWEST
         };
-        publisher(node, topic, type_name, qos)
+        let shared = shared.clone().map(Ok);
+        shared.unwrap_or_else(|| publisher(node, topic, type_name, qos))
     })
 }
 
@@ -219,6 +259,29 @@ mod tests {
         let mut none = Wanted::default();
         none.keep_costmap_whole(read);
         assert!(none.is_nothing());
+    }
+
+    #[test]
+    fn a_topic_of_all_cameras_has_its_rate_and_a_cameras_own_topics_are_not_held() {
+        let mut wanted = Wanted {
+            label_mask: true,
+            costmap_points: true,
+            drivable_area: true,
+            free_space_scan: true,
+            ..Wanted::default()
+        };
+        wanted.hold_shared_to(Wanted {
+            free_space_scan: true,
+            obstacle_points: true,
+            ..Wanted::default()
+        });
+        let expected = Wanted {
+            label_mask: true,
+            costmap_points: true,
+            free_space_scan: true,
+            ..Wanted::default()
+        };
+        assert_eq!(wanted, expected);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::outputs::Wanted;
+use super::per_output::PerOutput;
+
 /// The share of a period by which a frame may come early: cameras are not exact, and a limit of
 /// their own rate, or a whole part of it, must not lose every other frame.
 const EARLY: f64 = 0.05;
@@ -30,6 +33,26 @@ impl Pace {
                 .filter(|planned| *planned > now)
                 .unwrap_or(now + period)
         });
+    }
+}
+
+impl PerOutput<Pace> {
+    /// Returns which of the outputs that are asked for are due at their rates, and notes that these
+    /// are published.
+    pub(super) fn due(
+        &mut self,
+        mut asked: Wanted,
+        now: Instant,
+        max_rate_hz: &PerOutput<f64>,
+    ) -> Wanted {
+        let outputs = asked.each_mut().into_iter().zip(self.each_mut());
+        for ((asked, pace), rate) in outputs.zip(max_rate_hz.each()) {
+            *asked &= pace.is_due(now, *rate);
+            if *asked {
+                pace.advance(now, *rate);
+            }
+        }
+        asked
     }
 }
 

@@ -30,6 +30,11 @@ macro_rules! outputs {
                 PerOutput { $($output: of(&self.$output),)* }
             }
 
+            /// Returns the pairs of these values and others.
+            pub fn zip<U>(self, other: PerOutput<U>) -> PerOutput<(T, U)> {
+                PerOutput { $($output: (self.$output, other.$output),)* }
+            }
+
             /// Returns what `of` makes of each value; errs at the first that it errs for.
             pub fn try_map<U, E>(
                 &self,
@@ -58,6 +63,20 @@ outputs! {
     costmap_points "~/costmap/points"
     drivable_boundary "~/drivable_boundary"
     free_space_scan "~/free_space_scan"
+}
+
+impl PerOutput<bool> {
+    /// Returns which outputs are of all cameras together: each has one topic however many there are.
+    pub fn of_all_cameras() -> Self {
+        Self {
+            drivable_area: true,
+            obstacle_points: true,
+            drivable_points: true,
+            drivable_boundary: true,
+            free_space_scan: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl<T: Copy + Default> PerOutput<T> {

@@ -1,9 +1,10 @@
-//! What ROS tells of the camera and its place: `camera_info` and the transforms, from the spin
-//! thread to the one that lays masks on the ground.
+//! What ROS tells of the cameras and their places: each one's `camera_info` and the transforms, from
+//! the spin thread to the one that lays masks on the ground.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::cameras::{CameraId, CameraName, PerCamera};
 use super::params::AreaSettings;
 use super::rejection::Rejection;
 use crate::cdr::CdrError;
@@ -15,15 +16,15 @@ use crate::transform::{LookupError, TransformBuffer, TransformError, TransformLi
 /// How often a frame that waits for its pose looks for it.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// What is known of the camera and its place; shared by two threads.
-#[derive(Debug, Default)]
+/// What is known of the cameras and their places; shared by two threads.
+#[derive(Debug)]
 pub(super) struct Placement {
     known: Mutex<Known>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    calibration: Option<Arc<CameraInfo>>,
+    calibrations: PerCamera<Option<Arc<CameraInfo>>>,
     transforms: TransformBuffer,
 }
 
@@ -37,10 +38,26 @@ pub(super) struct FramePoses {
 }
 
 impl Placement {
-    /// Takes in a serialised `sensor_msgs/CameraInfo`, in place of the one before; errs if torn.
-    pub(super) fn take_camera_info(&self, message: &[u8]) -> Result<(), CdrError> {
+    /// Returns what is known of the cameras at first: nothing.
+    pub(super) fn new(cameras: &PerCamera<CameraName>) -> Self {
+        let known = Known {
+            calibrations: cameras.map(|_| None),
+            transforms: TransformBuffer::default(),
+        };
+        Self {
+            known: Mutex::new(known),
+        }
+    }
+
+    /// Takes in a camera's serialised `sensor_msgs/CameraInfo`, in place of the one before; errs if
+    /// torn.
+    pub(super) fn take_camera_info(
+        &self,
+        camera: CameraId,
+        message: &[u8],
+    ) -> Result<(), CdrError> {
         let info = CameraInfo::from_cdr(message)?;
-        self.hold().calibration = Some(Arc::new(info));
+        self.hold().calibrations[camera] = Some(Arc::new(info));
         Ok(())
     }
 
@@ -68,14 +85,16 @@ impl Placement {
         Ok(faults.collect())
     }
 
-    /// Returns the newest calibration.
-    pub(super) fn calibration(&self) -> Option<Arc<CameraInfo>> {
-        self.hold().calibration.clone()
+    /// Returns a camera's newest calibration.
+    pub(super) fn calibration(&self, camera: CameraId) -> Option<Arc<CameraInfo>> {
+        self.hold().calibrations[camera].clone()
     }
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        *self.hold() = Known::default();
+        let mut known = self.hold();
+        known.calibrations.each_mut().for_each(|one| *one = None);
+        known.transforms = TransformBuffer::default();
     }
 
     /// Forgets the transforms that have a stamp: time was set.
@@ -192,6 +211,10 @@ mod tests {
         TfMessage { transforms }.to_cdr()
     }
 
+    fn placement() -> Placement {
+        Placement::new(&PerCamera::named(&[]))
+    }
+
     fn patient(wait_ms: i64) -> AreaSettings {
         AreaSettings {
             transform_wait_ms: wait_ms,
@@ -201,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_frame_waits_for_the_pose_of_its_stamp_and_not_for_ever() -> Result<()> {
-        let placement = Placement::default();
+        let placement = placement();
         placement.take_transforms(&edge("base_link", "camera", 0, 1.5), true)?;
         placement.take_transforms(&edge("odom", "base_link", 1000, 10.0), false)?;
         let start = Instant::now();
@@ -220,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_frame_without_any_pose_does_not_wait() -> Result<()> {
-        let placement = Placement::default();
+        let placement = placement();
         let start = Instant::now();
         let error = placement.poses("camera", 0, &patient(1000)).err();
         let sentence = error.context("no pose")?.to_string();
@@ -237,7 +260,7 @@ mod tests {
             camera_x_m: 0.4,
             ..AreaSettings::default()
         };
-        let poses = Placement::default().poses("camera", 7, &settings)?;
+        let poses = placement().poses("camera", 7, &settings)?;
         ensure!(poses.base == Pose::IDENTITY);
         ensure!(poses.optical.translation == [0.4, 0.0, 1.2]);
         Ok(())
@@ -245,7 +268,7 @@ mod tests {
 
     #[test]
     fn an_edge_that_is_none_is_told_of_and_the_others_hold() -> Result<()> {
-        let placement = Placement::default();
+        let placement = placement();
         let faults = placement.take_transforms(&edge("odom", "odom", 0, 1.0), false)?;
         ensure!(faults.len() == 1);
         ensure!(placement.take_transforms(&[0, 1, 0, 0, 9], false).is_err());

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::cameras::{CameraName, PerCamera};
 use super::diagnostics::Surroundings;
 use super::inference::Frame;
-use super::latest::LatestCell;
+use super::latest::LatestCells;
 use super::ledger::Ledger;
 use super::outputs::Outputs;
 use super::placement::Placement;
@@ -16,11 +17,13 @@ use super::placement::Placement;
 /// Shared by the spin thread, the inference thread and the diagnostics.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// The cameras.
+    pub cameras: PerCamera<CameraName>,
     /// From the spin thread to the inference thread.
-    pub frames: LatestCell<Frame>,
+    pub frames: LatestCells<Frame>,
     /// What became of every frame.
-    pub ledger: Ledger,
-    /// The camera and its place, as ROS tells of them.
+    pub ledgers: PerCamera<Ledger>,
+    /// The cameras and their places, as ROS tells of them.
     pub placement: Placement,
     /// The graph and the node's state as the spin thread saw them last.
     pub surroundings: watch::Sender<Surroundings>,
@@ -34,12 +37,13 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Returns the state before the first frame, with the outputs closed.
-    pub(super) fn new(outputs: Outputs) -> Self {
+    pub(super) fn new(cameras: PerCamera<CameraName>, outputs: Outputs) -> Self {
         Self {
-            frames: LatestCell::default(),
-            ledger: Ledger::default(),
-            placement: Placement::default(),
-            surroundings: watch::Sender::default(),
+            frames: LatestCells::new(&cameras),
+            ledgers: cameras.map(|_| Ledger::default()),
+            placement: Placement::new(&cameras),
+            surroundings: watch::Sender::new(Surroundings::new(&cameras)),
+            cameras,
             outputs: Mutex::new(outputs),
             open_since: Mutex::default(),
             jumped: Mutex::default(),
@@ -80,7 +84,9 @@ impl Shared {
         }
         self.frames.clear();
         self.placement.forget_moving();
-        self.ledger.begin_anew();
+        for ledger in self.ledgers.each() {
+            ledger.begin_anew();
+        }
     }
 
     /// Returns when the clock was last seen to have jumped back. Whoever keeps what has a stamp

@@ -1,5 +1,5 @@
 //! The one thread that talks to r2r: it spins the node, follows the lifecycle, empties the image
-//! subscription into the newest-frame cell, answers parameter requests and follows the graph.
+//! subscriptions into the newest-frame cells, answers parameter requests and follows the graph.
 
 mod graph;
 mod network;
@@ -14,6 +14,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::watch;
 
 use super::bond::BondLink;
+use super::cameras::{CameraName, PerCamera};
 use super::error::NodeError;
 use super::inference::{Choices, Frame};
 use super::intake::Intake;
@@ -43,25 +44,36 @@ pub(super) struct Wiring {
     services: ParameterServices,
     lifecycle: LifecycleServices,
     bond: Option<BondLink>,
-    images: Option<Images>,
-    placement: Option<placement::PlacementIntake>,
+    cameras: PerCamera<CameraIntake>,
+    transforms: Option<placement::TransformIntake>,
     /// Every subscription to images so far.
     subscribed: Vec<Intake>,
 }
 
+/// Messages as they come.
+type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
+
+/// The subscriptions to one camera.
+#[derive(Default)]
+struct CameraIntake {
+    images: Option<Images>,
+    calibration: Option<placement::CalibrationIntake>,
+}
+
 struct Images {
     intake: Intake,
-    messages: Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>,
+    messages: Messages,
 }
 
 impl Wiring {
-    /// Creates everything below `node` but the image subscription, which the graph decides.
+    /// Creates everything below `node` but the image subscriptions, which the graph decides.
     pub(super) fn create(
         mut node: r2r::Node,
+        cameras: &PerCamera<CameraName>,
         parameters: &Parameters,
         log: &Log,
     ) -> Result<(Self, Outputs), NodeError> {
-        let outputs = Outputs::create(&mut node)?;
+        let outputs = Outputs::create(&mut node, cameras)?;
         let stamp = outputs.clock.now().unwrap_or_default();
         let has_bond = parameters.settings().bond_times().is_some();
         let mut wiring = Self {
@@ -71,8 +83,8 @@ impl Wiring {
             bond: has_bond
                 .then(|| BondLink::create(&mut node, log.clone()))
                 .transpose()?,
-            images: None,
-            placement: None,
+            cameras: cameras.map(|_| CameraIntake::default()),
+            transforms: None,
             subscribed: Vec::new(),
             node,
         };
@@ -166,20 +178,24 @@ impl SpinThread {
         }
     }
 
-    /// Moves what r2r has queued into the cell. r2r's queue holds ten messages and drops the
-    /// newest when it is full; emptied after every turn it never is.
+    /// Moves what r2r has queued into the cells. r2r's queues hold ten messages and drop the
+    /// newest when they are full; emptied after every turn they never are.
     fn receive_images(&mut self) {
-        let Some(images) = &mut self.wiring.images else {
-            return;
-        };
-        while let Some(Some(message)) = images.messages.next().now_or_never() {
-            self.shared.ledger.receive();
-            self.shared.frames.put(Frame {
-                message,
-                kind: images.intake.kind,
-                is_rectified: images.intake.is_rectified(),
-                received: Instant::now(),
-            });
+        for camera in self.shared.cameras.ids() {
+            let Some(images) = &mut self.wiring.cameras[camera].images else {
+                continue;
+            };
+            while let Some(message) = next(&mut images.messages) {
+                self.shared.ledgers[camera].receive();
+                let frame = Frame {
+                    camera,
+                    message,
+                    kind: images.intake.kind,
+                    is_rectified: images.intake.is_rectified(),
+                    received: Instant::now(),
+                };
+                self.shared.frames.put(camera, frame);
+            }
         }
     }
 
@@ -214,4 +230,9 @@ impl SpinThread {
             link.part(bond);
         }
     }
+}
+
+/// Returns the next message, if it is there.
+fn next(messages: &mut Messages) -> Option<Vec<u8>> {
+    messages.next().now_or_never().flatten()
 }

@@ -1,7 +1,8 @@
 //! What the log says once the network is loaded: the node, its network, its topics.
 
+use super::cameras::PerCamera;
+use super::outputs::topics;
 use super::params::Parameters;
-use super::per_output::PerOutput;
 use super::resolve::Resolver;
 use crate::segmenter::Segmenter;
 
@@ -16,10 +17,19 @@ pub(super) fn start_block(
 ) -> String {
     let settings = parameters.settings();
     let [height, width] = segmenter.metadata().train_size;
-    let outputs = (PerOutput::TOPICS.each().into_iter())
-        .chain([&"~/label_info"])
-        .map(|name| resolver.topic(name));
-    let outputs: Vec<_> = outputs.collect();
+    let cameras = PerCamera::named(&settings.cameras);
+    let images = cameras.map(|camera| resolver.topic(&camera.input("image")));
+    let images: Vec<_> = images.each().map(String::as_str).collect();
+    let mut outputs = Vec::new();
+    for camera in cameras.each() {
+        for topic in topics(camera).each() {
+            let topic = resolver.topic(topic);
+            if !outputs.contains(&topic) {
+                outputs.push(topic);
+            }
+        }
+    }
+    outputs.push(resolver.topic("~/label_info"));
     let classes = segmenter.classes();
     let drivable: Vec<_> = parameters
         .drivable()
@@ -46,7 +56,7 @@ pub(super) fn start_block(
         device(segmenter),
         segmenter.dtype(),
         settings.network_size,
-        resolver.topic("image"),
+        images.join(", "),
         settings.image_transport,
         settings.image_qos,
         settings.max_pixels,

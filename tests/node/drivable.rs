@@ -11,9 +11,9 @@ use super::pictures::bytes_from_base64;
 
 pub(crate) const AREA: &str = "/ecmnet/drivable_area";
 const MARKS: &str = "/ecmnet/obstacle_points";
-const CLEARS: &str = "/ecmnet/drivable_points";
+pub(crate) const CLEARS: &str = "/ecmnet/drivable_points";
 const OUTLINE: &str = "/ecmnet/drivable_boundary";
-const SCAN: &str = "/ecmnet/free_space_scan";
+pub(crate) const SCAN: &str = "/ecmnet/free_space_scan";
 const COSTMAP_MASK: &str = "/ecmnet/costmap/label_mask";
 const COSTMAP_CONFIDENCE: &str = "/ecmnet/costmap/confidence";
 pub(crate) const COSTMAP_POINTS: &str = "/ecmnet/costmap/points";
@@ -88,12 +88,13 @@ pub(crate) fn played(frame: &DriveFrame, peer: &mut Peer, topic: &str) -> Result
     })
 }
 
+/// Whether a message has a frame's stamp.
 pub(crate) fn is_of(message: &Value, frame: &DriveFrame) -> bool {
     message["header"]["stamp"] == json!({"sec": frame.stamp.sec, "nanosec": frame.stamp.nanosec})
 }
 
 /// x, y and z of a cloud's points, row by row.
-fn points(cloud: &Value) -> Vec<[f64; 3]> {
+pub(crate) fn points(cloud: &Value) -> Vec<[f64; 3]> {
     let bytes = bytes_from_base64(cloud["data"].as_str().unwrap_or_default());
     let number = |b: &[u8]| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     (bytes.chunks_exact(12))

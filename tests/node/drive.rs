@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ecmnet_ros::bag::Bag;
-use ecmnet_ros::msg::{Image, Message, OccupancyGrid, Stamp, TfMessage};
+use ecmnet_ros::msg::{CameraInfo, Image, Message, OccupancyGrid, Stamp, TfMessage};
 use ecmnet_ros::pose::Pose;
 use ecmnet_ros::world::{
     CAMERA_INFO_TOPIC, CELL_FREE as ROAD, CELL_OBSTACLE as OBSTACLE, CELL_OTHER_GROUND as OFF_ROAD,
@@ -15,16 +15,58 @@ use serde_json::json;
 use super::graph::Peer;
 use super::pictures::base64;
 
-/// Topics that a peer plays, with their types; transforms first, as a bag has them.
-const PLAYED: [(&str, &str); 4] = [
-    ("/tf_static", "tf2_msgs/msg/TFMessage"),
-    ("/tf", "tf2_msgs/msg/TFMessage"),
-    (CAMERA_INFO_TOPIC, "sensor_msgs/msg/CameraInfo"),
-    (IMAGE_TOPIC, "sensor_msgs/msg/Image"),
-];
+/// A camera of the vehicle that drives.
+#[derive(Clone, Copy)]
+pub(crate) struct Mount {
+    /// Begins its topics and frames; `camera` as a recorded drive has it.
+    pub(crate) name: &'static str,
+    /// Frames a second.
+    pub(crate) rate_hz: f64,
+    /// How far it looks to the left, degrees.
+    pub(crate) yaw_deg: f64,
+    /// How far it nods, once a second, degrees; no transform tells.
+    pub(crate) nod_deg: f64,
+    /// How much later its stamps are than those of the recorded camera, nanoseconds.
+    pub(crate) late_ns: i64,
+    /// Width and height, pixels.
+    pub(crate) size: [u32; 2],
+}
+
+impl Mount {
+    /// The one camera of most drives.
+    pub(crate) const FRONT: Self = Self {
+        name: "camera",
+        rate_hz: 15.0,
+        yaw_deg: 0.0,
+        nod_deg: 0.0,
+        late_ns: 0,
+        size: [1280, 720],
+    };
+
+    /// Returns one of its topics, or a frame, by that of the recorded camera.
+    fn own(&self, name: &str) -> String {
+        name.replace("camera", self.name)
+    }
+
+    /// Topics that a peer plays, with their types; transforms first, as a bag has them.
+    fn played(&self) -> [(String, &'static str); 4] {
+        [
+            ("/tf_static".to_owned(), "tf2_msgs/msg/TFMessage"),
+            ("/tf".to_owned(), "tf2_msgs/msg/TFMessage"),
+            (self.info_topic(), "sensor_msgs/msg/CameraInfo"),
+            (self.own(IMAGE_TOPIC), "sensor_msgs/msg/Image"),
+        ]
+    }
+
+    fn info_topic(&self) -> String {
+        // Its own name holds the camera's, too.
+        format!("/{}/camera_info", self.name)
+    }
+}
 
 /// A recorded drive.
 pub(crate) struct Drive {
+    mount: Mount,
     tf_static: Vec<u8>,
     /// Its frames, in order.
     pub(crate) frames: Vec<DriveFrame>,
@@ -38,6 +80,7 @@ pub(crate) struct DriveFrame {
     pub(crate) base_in_odom: Pose,
     /// The true drivable area in base_link.
     pub(crate) truth: OccupancyGrid,
+    mount: Mount,
     tf: Vec<u8>,
     camera_info: Vec<u8>,
     image: Vec<u8>,
@@ -46,7 +89,7 @@ pub(crate) struct DriveFrame {
 impl Drive {
     /// Records a drive: camera 1.5 m high, 1280x720, 70 degrees wide.
     pub(crate) fn record(seed: u64, frames: u64, folder: &Path) -> Result<Self> {
-        Self::record_of(Self::config(seed), frames, folder)
+        Self::record_by(Mount::FRONT, seed, frames, folder)
     }
 
     /// Records a drive whose camera nods once a second, which no transform tells.
@@ -56,28 +99,34 @@ impl Drive {
         nod_deg: f64,
         folder: &Path,
     ) -> Result<Self> {
-        let config = WorldConfig {
+        let mount = Mount {
             nod_deg,
-            nod_hz: 1.0,
-            ..Self::config(seed)
+            ..Mount::FRONT
         };
-        Self::record_of(config, frames, folder)
+        Self::record_by(mount, seed, frames, folder)
     }
 
-    /// Records a drive with so many frames a second.
+    /// Records a drive as [`Drive::record`] does, with so many frames a second.
     pub(crate) fn record_at(seed: u64, frames: u64, rate_hz: f64, folder: &Path) -> Result<Self> {
-        let config = WorldConfig {
+        let mount = Mount {
             rate_hz,
-            ..Self::config(seed)
+            ..Mount::FRONT
         };
-        Self::record_of(config, frames, folder)
+        Self::record_by(mount, seed, frames, folder)
     }
 
-    fn config(seed: u64) -> WorldConfig {
-        WorldConfig {
+    /// Records a drive as [`Drive::record`] does, by another camera.
+    pub(crate) fn record_by(mount: Mount, seed: u64, frames: u64, folder: &Path) -> Result<Self> {
+        let [width, height] = mount.size;
+        let world = World::new(&WorldConfig {
             seed,
-            width: 1280,
-            height: 720,
+            rate_hz: mount.rate_hz,
+            width,
+            height,
+            yaw_deg: mount.yaw_deg,
+            nod_deg: mount.nod_deg,
+            nod_hz: 1.0,
+            start_ns: WorldConfig::default().start_ns + mount.late_ns,
             hfov_deg: 70.0,
             pixel_aspect: Some(1.0),
             camera_height_m: 1.5,
@@ -87,17 +136,13 @@ impl Drive {
                 aside_m: 16.0,
             },
             ..WorldConfig::default()
-        }
-    }
-
-    fn record_of(config: WorldConfig, frames: u64, folder: &Path) -> Result<Self> {
-        let world = World::new(&config)?;
-        let folder = folder.join("drive");
+        })?;
+        let folder = folder.join(format!("drive_{}", mount.name));
         record_drive(&world, frames, &folder, |_| {})?;
-        Self::read(&folder)
+        Self::read(mount, &folder)
     }
 
-    fn read(folder: &Path) -> Result<Self> {
+    fn read(mount: Mount, folder: &Path) -> Result<Self> {
         let bag = Bag::open(folder)?;
         let topics = [
             "/tf_static",
@@ -113,16 +158,24 @@ impl Drive {
             // A frame's image is its last message.
             if message.topic == 4 {
                 let [_, tf, camera_info, grid, image] = &held;
-                frames.push(DriveFrame::new(tf, camera_info, grid, image)?);
+                frames.push(DriveFrame::new(mount, tf, camera_info, grid, image)?);
             }
         }
-        let [tf_static, ..] = held;
-        Ok(Self { tf_static, frames })
+        let mut fixed = TfMessage::from_cdr(&held[0])?;
+        for edge in &mut fixed.transforms {
+            edge.header.frame_id = mount.own(&edge.header.frame_id);
+            edge.child_frame_id = mount.own(&edge.child_frame_id);
+        }
+        Ok(Self {
+            mount,
+            tf_static: fixed.to_cdr(),
+            frames,
+        })
     }
 
     /// Advertises the drive's topics and latches what is static.
     pub(crate) fn advertise(&self, peer: &mut Peer) -> Result<()> {
-        for (topic, type_name) in PLAYED {
+        for (topic, type_name) in self.mount.played() {
             let latched = topic == "/tf_static";
             peer.ask(
                 "advertise",
@@ -134,26 +187,32 @@ impl Drive {
 }
 
 impl DriveFrame {
-    fn new(tf: &[u8], camera_info: &[u8], grid: &[u8], image: &[u8]) -> Result<Self> {
+    fn new(mount: Mount, tf: &[u8], camera_info: &[u8], grid: &[u8], image: &[u8]) -> Result<Self> {
         let edges = TfMessage::from_cdr(tf)?.transforms;
         let edge = edges.first().context("an edge")?;
         let (t, r) = (edge.transform.translation, edge.transform.rotation);
         let pose = Pose::from_quaternion([t.x, t.y, t.z], [r.x, r.y, r.z, r.w]);
+        let mut camera_info = CameraInfo::from_cdr(camera_info)?;
+        let mut image = Image::from_cdr(image)?;
+        for header in [&mut camera_info.header, &mut image.header] {
+            header.frame_id = mount.own(&header.frame_id);
+        }
         Ok(Self {
-            stamp: Image::from_cdr(image)?.header.stamp,
+            stamp: image.header.stamp,
             base_in_odom: pose.context("a pose")?,
             truth: OccupancyGrid::from_cdr(grid)?,
+            mount,
             tf: tf.to_vec(),
-            camera_info: camera_info.to_vec(),
-            image: image.to_vec(),
+            camera_info: camera_info.to_cdr(),
+            image: image.to_cdr(),
         })
     }
 
     /// Publishes the frame as the bag has it: pose, calibration, image.
     pub(crate) fn play(&self, peer: &mut Peer) -> Result<()> {
         send(peer, "/tf", &self.tf)?;
-        send(peer, CAMERA_INFO_TOPIC, &self.camera_info)?;
-        send(peer, IMAGE_TOPIC, &self.image)
+        send(peer, &self.mount.info_topic(), &self.camera_info)?;
+        send(peer, &self.mount.own(IMAGE_TOPIC), &self.image)
     }
 
     /// Returns what the truth says of a point of odom's ground; `None` out of its reach or where the

@@ -2,6 +2,7 @@
 
 mod bad_frames;
 mod budget;
+mod cameras;
 mod diagnostics;
 #[path = "../domain/mod.rs"]
 mod domain;
@@ -27,5 +28,6 @@ mod security;
 mod seeded;
 mod slow_network;
 mod start;
+mod surround;
 mod swap;
 mod weights;

@@ -53,6 +53,15 @@ fn wrong_parameters_are_refused_with_a_reason() -> Result<()> {
         ("image_qos:=sometimes", "auto, reliable, best_effort"),
         ("network_size:=9x", "none of native, train, HxW"),
         (
+            "cameras:=[front, 2nd]",
+            "parameter 'cameras' was not set: '2nd' cannot be a part of a topic's name",
+        ),
+        ("cameras:=[left, left]", "two cameras are named 'left'"),
+        (
+            "cameras:=front",
+            "it takes string array, but was given string",
+        ),
+        (
             "drivable_classes:=[asphalt]",
             "the weights have no class 'asphalt'",
         ),

@@ -15,18 +15,20 @@ use crate::drivable::observe::{Evidence, Scene};
 use crate::drivable::points::{drivable_points, ground_mask, obstacle_points};
 use crate::drivable::region::keep_region;
 use crate::drivable::scan::{ScanFan, free_space_scan};
-use crate::msg::{Header, Message};
+use crate::msg::{Header, Message, Stamp};
 use crate::pose::Pose;
 
-/// What a frame says of the ground, and the grid after it.
+/// What is known of the ground after a frame.
 pub(super) struct Layers<'a> {
-    pub(super) header: &'a Header,
+    /// The newest frame's.
+    pub(super) stamp: Stamp,
     pub(super) settings: &'a AreaSettings,
     pub(super) config: &'a DrivableConfig,
     pub(super) grid: &'a RollingGrid,
     pub(super) lattice: CellLattice,
     /// The vehicle in the grid's frame.
     pub(super) base: Pose,
+    /// What all cameras see.
     pub(super) evidence: &'a [Evidence],
 }
 
@@ -87,7 +89,7 @@ impl Layers<'_> {
 
     fn header_in(&self, frame: &str) -> Header {
         Header {
-            stamp: self.header.stamp,
+            stamp: self.stamp,
             frame_id: frame.to_owned(),
         }
     }

@@ -177,7 +177,7 @@ pub(super) const AREA_PARAMETERS: [Parameter; COUNT] = [
         store_text,
         ego_mask,
         Range::Any,
-        "Picture of the image's size, not black where the vehicle itself shows; empty for none"
+        "Picture of the image's size, not black where the vehicle itself shows; {camera} in it is the camera's name; empty for none"
     ),
     area!(
         "rectified",

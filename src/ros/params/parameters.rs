@@ -139,7 +139,19 @@ impl Parameters {
     /// the classes.
     fn check_area(&self) -> Result<(), ParameterError> {
         let refused = |name, reason| ParameterError::Value { name, reason };
-        let config = self.settings.area.config();
+        let area = &self.settings.area;
+        if self.settings.cameras.len() > 1 {
+            if area.camera_height_m > 0.0 {
+                let reason = "it tells one camera's place, and there are several: let TF tell them";
+                return Err(refused("camera.height_m", reason.to_owned()));
+            }
+            if area.moves_with_vehicle() {
+                let reason = "it is base_frame, in which frames are not fused, and several cameras' \
+                              are: name a fixed one, such as odom";
+                return Err(refused("grid.frame", reason.to_owned()));
+            }
+        }
+        let config = area.config();
         let config = config.map_err(|reason| refused("class_costs", reason))?;
         config
             .grid
@@ -313,6 +325,35 @@ mod tests {
         }
         let costs = Value::Texts(vec!["Pavement=30".into()]);
         running().with_changes(&[("class_costs".into(), costs)])?;
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_of_one_camera_alone_is_refused_for_several() -> Result<(), ParameterError> {
+        let cameras = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            ("cameras".to_owned(), Value::Texts(names))
+        };
+        let height = ("camera.height_m".to_owned(), Value::Real(1.5));
+        let frame = ("grid.frame".to_owned(), text("base_link"));
+        for (setting, said) in [(&height, "let TF tell them"), (&frame, "name a fixed one")] {
+            let alone = [cameras(&["front"]), setting.clone()];
+            Parameters::from_overrides(alone)?;
+            let both = cameras(&["front", "left"]);
+            let refused = Parameters::from_overrides([both.clone(), setting.clone()]).err();
+            let sentence = refused.map(|error| error.to_string()).unwrap_or_default();
+            assert!(sentence.contains(said), "{sentence}");
+            let running = Parameters::from_overrides([both])?;
+            assert!(running.with_changes(std::slice::from_ref(setting)).is_err());
+        }
+        let twice = Parameters::from_overrides([cameras(&["left", "left"])]).err();
+        let sentence = twice.map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            sentence.contains("two cameras are named 'left'"),
+            "{sentence}"
+        );
+        let more = running().with_changes(&[cameras(&["rear"])]);
+        assert!(matches!(more, Err(ParameterError::ReadOnly { .. })));
         Ok(())
     }
 

@@ -6,6 +6,8 @@ use super::area::AreaSettings;
 /// What the node is set to; [`Settings::default`] holds every parameter's default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// Names of the cameras; empty for one without a name.
+    pub cameras: Vec<String>,
     /// Path of the weights.
     pub weights: String,
     /// Where the network runs, as [`crate::segmenter::DeviceChoice`] reads it.
@@ -47,6 +49,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            cameras: Vec::new(),
             weights: String::new(),
             device: "auto".into(),
             threads: 0,

@@ -1,5 +1,6 @@
 //! Every parameter: its name, its range, and whether it may change while the node runs.
 
+use super::super::cameras::check_names;
 use super::area_table::{self, AREA_PARAMETERS};
 use super::{Change, Parameter, Range, Value};
 use crate::autoware::AutowareIds;
@@ -26,7 +27,7 @@ pub const PARAMETERS: [Parameter; NODE_PARAMETERS.len() + area_table::COUNT] = {
 };
 
 /// Those of masks and node.
-const NODE_PARAMETERS: [Parameter; 21] = [
+const NODE_PARAMETERS: [Parameter; 22] = [
     Parameter {
         name: "weights",
         range: Range::Any,
@@ -58,6 +59,17 @@ const NODE_PARAMETERS: [Parameter; 21] = [
         description: "Size that images are resized to: the weights' own, the image's, or a fixed one",
         get: |settings| Value::Text(settings.network_size.clone()),
         set: |settings, value| value.store_parsed::<NetworkSize>(&mut settings.network_size),
+    },
+    Parameter {
+        name: "cameras",
+        range: Range::Form("different parts of topic names"),
+        change: Change::Never("its topics are made once, at the start"),
+        description: "Names of the cameras: each has topics below its name; empty for one camera without",
+        get: |settings| Value::Texts(settings.cameras.clone()),
+        set: |settings, value| {
+            value.store_texts(&mut settings.cameras)?;
+            check_names(&settings.cameras)
+        },
     },
     Parameter {
         name: "image_transport",

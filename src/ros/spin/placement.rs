@@ -1,12 +1,10 @@
-//! Subscriptions to what tells of the camera and its place, while somebody reads what needs it.
+//! Subscriptions to what tells of the cameras and their places, while somebody reads what needs it.
 
-use futures::{FutureExt, Stream, StreamExt};
 use r2r::QosProfile;
 
+use super::super::cameras::CameraId;
 use super::super::error::NodeError;
-use super::super::log::Log;
-use super::super::placement::Placement;
-use super::{SpinThread, Wiring};
+use super::{Messages, SpinThread, Wiring, next};
 use crate::msg::{CameraInfo, Message, TfMessage};
 
 /// The calibration's topic, where a remap rule names it; else it is the one beside the images.
@@ -18,94 +16,90 @@ const CAMERA_INFO_QOS: QosProfile = QosProfile::default().keep_last(1).best_effo
 /// As tf2's own listeners have it.
 const TF_QOS: QosProfile = QosProfile::default().keep_last(100);
 
-type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
+/// The subscription to a camera's calibration.
+pub(super) struct CalibrationIntake {
+    topic: String,
+    messages: Messages,
+}
 
-/// The subscriptions.
-pub(in super::super) struct PlacementIntake {
-    camera_info_topic: String,
-    camera_info: Messages,
+/// The subscriptions to transforms, which are of all cameras.
+pub(in super::super) struct TransformIntake {
     tf: Messages,
     tf_static: Messages,
 }
 
-impl PlacementIntake {
-    /// Moves what has come to where the inference thread finds it; what is no message is told of.
-    fn receive(&mut self, placement: &Placement, log: &Log) {
-        let torn = |topic: &str, error: String| {
-            log.warn_throttled("placement", &format!("{topic}: {error}"));
-        };
-        while let Some(message) = next(&mut self.camera_info) {
-            if let Err(error) = placement.take_camera_info(&message) {
-                torn(&self.camera_info_topic, error.to_string());
-            }
-        }
-        for (messages, topic) in [(&mut self.tf_static, "/tf_static"), (&mut self.tf, "/tf")] {
-            while let Some(message) = next(messages) {
-                match placement.take_transforms(&message, topic == "/tf_static") {
-                    Ok(faults) => {
-                        for fault in faults {
-                            torn(topic, fault.to_string());
-                        }
-                    }
-                    Err(error) => torn(topic, error.to_string()),
-                }
-            }
-        }
-    }
-}
-
 impl SpinThread {
-    /// Subscribes once somebody reads what needs the camera's place; until the node is deactivated,
+    /// Subscribes once somebody reads what needs the cameras' places; until the node is deactivated,
     /// since a subscription that comes and goes would miss the poses in between.
     pub(super) fn follow_placement(&mut self) -> Result<(), NodeError> {
-        let is_read = self.shared.outputs().read().has_area();
-        if !(is_read || self.parameters.settings().area.enable) {
-            return Ok(());
+        let outputs = self.shared.outputs();
+        for camera in self.shared.cameras.ids() {
+            if outputs.read(camera).has_area() || self.parameters.settings().area.enable {
+                self.follow_calibration(camera)?;
+            }
         }
-        let Some(images) = &self.wiring.images else {
-            return Ok(());
-        };
-        let remapped = self.resolver.remapped(CAMERA_INFO);
-        let beside = images.intake.camera_info_topic();
-        let topic = remapped.clone().unwrap_or_else(|| beside.clone());
-        let current = self.wiring.placement.as_ref();
-        if current.is_some_and(|intake| intake.camera_info_topic == topic) {
-            return Ok(());
-        }
-        // rcl resolves the name that it is given: one resolved already might be remapped again.
-        let name = remapped.map_or(beside, |_| CAMERA_INFO.to_owned());
-        let wiring = &mut self.wiring;
-        let camera_info = wiring.listen(&name, CameraInfo::TYPE, CAMERA_INFO_QOS)?;
-        wiring.placement = Some(match wiring.placement.take() {
-            Some(intake) => PlacementIntake {
-                camera_info,
-                camera_info_topic: topic.clone(),
-                ..intake
-            },
-            None => PlacementIntake {
-                camera_info,
-                camera_info_topic: topic.clone(),
-                tf: wiring.listen("/tf", TfMessage::TYPE, TF_QOS)?,
-                tf_static: wiring.listen(
-                    "/tf_static",
-                    TfMessage::TYPE,
-                    TF_QOS.transient_local(),
-                )?,
-            },
-        });
-        self.log.info(&format!(
-            "the drivable area is read: subscribed to {topic}, /tf and /tf_static"
-        ));
-        self.shared
-            .surroundings
-            .send_modify(|surroundings| surroundings.camera_info = topic);
         Ok(())
     }
 
-    /// Moves what r2r has queued of calibration and transforms to the inference thread's reach.
+    fn follow_calibration(&mut self, camera: CameraId) -> Result<(), NodeError> {
+        let intake = &self.wiring.cameras[camera];
+        let Some(images) = &intake.images else {
+            return Ok(());
+        };
+        let unresolved = self.shared.cameras[camera].input(CAMERA_INFO);
+        let remapped = self.resolver.remapped(&unresolved);
+        let beside = images.intake.camera_info_topic();
+        let topic = remapped.clone().unwrap_or_else(|| beside.clone());
+        if (intake.calibration.as_ref()).is_some_and(|known| known.topic == topic) {
+            return Ok(());
+        }
+        // rcl resolves the name that it is given: one resolved already might be remapped again.
+        let name = remapped.map_or(beside, |_| unresolved);
+        let wiring = &mut self.wiring;
+        let messages = wiring.listen(&name, CameraInfo::TYPE, CAMERA_INFO_QOS)?;
+        if wiring.transforms.is_none() {
+            let latched = TF_QOS.transient_local();
+            wiring.transforms = Some(TransformIntake {
+                tf: wiring.listen("/tf", TfMessage::TYPE, TF_QOS)?,
+                tf_static: wiring.listen("/tf_static", TfMessage::TYPE, latched)?,
+            });
+        }
+        self.log.info(&format!(
+            "the drivable area is read: subscribed to {topic}, /tf and /tf_static"
+        ));
+        (self.shared.surroundings)
+            .send_modify(|around| around.cameras[camera].camera_info.clone_from(&topic));
+        wiring.cameras[camera].calibration = Some(CalibrationIntake { topic, messages });
+        Ok(())
+    }
+
+    /// Moves what r2r has queued of calibrations and transforms to the inference thread's reach; what
+    /// is no message is told of.
     pub(super) fn receive_placement(&mut self) {
-        if let Some(intake) = &mut self.wiring.placement {
-            intake.receive(&self.shared.placement, &self.log);
+        let placement = &self.shared.placement;
+        let torn = |topic: &str, error: &dyn std::fmt::Display| {
+            (self.log).warn_throttled("placement", &format!("{topic}: {error}"));
+        };
+        for camera in self.shared.cameras.ids() {
+            let Some(intake) = &mut self.wiring.cameras[camera].calibration else {
+                continue;
+            };
+            while let Some(message) = next(&mut intake.messages) {
+                if let Err(error) = placement.take_camera_info(camera, &message) {
+                    torn(&intake.topic, &error);
+                }
+            }
+        }
+        let Some(TransformIntake { tf, tf_static }) = &mut self.wiring.transforms else {
+            return;
+        };
+        for (messages, topic) in [(tf_static, "/tf_static"), (tf, "/tf")] {
+            while let Some(message) = next(messages) {
+                match placement.take_transforms(&message, topic == "/tf_static") {
+                    Ok(faults) => faults.iter().for_each(|fault| torn(topic, fault)),
+                    Err(error) => torn(topic, &error),
+                }
+            }
         }
     }
 }
@@ -121,8 +115,4 @@ impl Wiring {
             .map_err(NodeError::ros("subscribe to the camera's place"))?;
         Ok(Box::new(messages))
     }
-}
-
-fn next(messages: &mut Messages) -> Option<Vec<u8>> {
-    messages.next().now_or_never().flatten()
 }

@@ -9,7 +9,7 @@ use super::super::error::NodeError;
 use super::super::lifecycle::{ChangeRequest, Outcome, State, StateMachine, Transition};
 use super::super::loading::Loading;
 use super::super::start_block::start_block;
-use super::SpinThread;
+use super::{CameraIntake, SpinThread};
 use crate::segmenter::Segmenter;
 
 /// How long a deactivation waits for the other side of the bond to part, too.
@@ -296,12 +296,16 @@ impl SpinThread {
 
     fn deactivate(&mut self) {
         self.shared.close();
-        self.wiring.images = None;
-        self.wiring.placement = None;
+        for camera in self.wiring.cameras.each_mut() {
+            *camera = CameraIntake::default();
+        }
+        self.wiring.transforms = None;
         self.shared.placement.clear();
-        self.shared
-            .surroundings
-            .send_modify(|surroundings| surroundings.camera_info.clear());
+        self.shared.surroundings.send_modify(|surroundings| {
+            for camera in surroundings.cameras.each_mut() {
+                camera.camera_info.clear();
+            }
+        });
         self.break_bond();
     }
 }

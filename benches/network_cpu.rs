@@ -3,6 +3,8 @@
 //! `cargo bench --no-default-features --bench network_cpu -- --size 512x1024 --threads 2 --frames 20
 //! [--weights FILE]` prints median and p95 and each stage's median. With `--on-line` it runs one frame for
 //! each line of standard input and answers with its milliseconds, for interleaving with another program.
+//! With `--pairs` it runs two frames one after the other on all threads, and at once, as a batch of two
+//! would: on the threads of one pool, and on half of the threads each.
 
 #![allow(clippy::print_stdout, reason = "a bench's output")]
 
@@ -32,6 +34,8 @@ struct Options {
     weights: Option<PathBuf>,
     #[arg(long)]
     on_line: bool,
+    #[arg(long, conflicts_with = "on_line")]
+    pairs: bool,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -62,6 +66,9 @@ fn main() -> Result<()> {
             println!("{:.3}", frame()?.0.as_secs_f64() * 1e3);
         }
         return Ok(());
+    }
+    if options.pairs {
+        return compare_pairs(&network, &image, &options);
     }
     let mut totals = Vec::new();
     let mut stages: Vec<(&'static str, Vec<Duration>)> = Vec::new();
@@ -101,6 +108,64 @@ fn main() -> Result<()> {
         println!("{name:20} {median:8.1} ms {:5.1} %", 100.0 * median / whole);
     }
     println!("{:20} {:8} MB", "peak memory", peak_memory_mb()?);
+    Ok(())
+}
+
+/// Runs pairs of frames in each of the three ways by turns, so that all meet the same machine.
+fn compare_pairs(network: &ECMNet, image: &Tensor, options: &Options) -> Result<()> {
+    let pool = |threads: usize| (rayon::ThreadPoolBuilder::new().num_threads(threads)).build();
+    let (whole, halves) = (
+        pool(options.threads)?,
+        [
+            pool(options.threads.div_ceil(2))?,
+            pool(options.threads.div_ceil(2))?,
+        ],
+    );
+    let forward = || network.forward(image).map(|_| ());
+    let apart = || -> Result<()> {
+        std::thread::scope(|scope| {
+            let [one, two] = &halves;
+            let second = scope.spawn(|| two.install(forward));
+            one.install(forward)?;
+            second.join().ok().context("the second frame's thread")??;
+            Ok(())
+        })
+    };
+    let ways: [(&str, &dyn Fn() -> Result<()>); 3] = [
+        ("one after the other", &|| {
+            whole.install(|| forward().and_then(|()| forward()))?;
+            Ok(())
+        }),
+        ("at once, one pool", &|| {
+            let (one, two) = whole.install(|| rayon::join(forward, forward));
+            one.and(two)?;
+            Ok(())
+        }),
+        ("at once, half of the threads each", &apart),
+    ];
+    let mut times = ways.map(|_| Vec::new());
+    for round in 0..=options.frames {
+        for ((_, run), times) in ways.iter().zip(&mut times) {
+            let start = Instant::now();
+            run()?;
+            if round > 0 {
+                times.push(start.elapsed());
+            }
+        }
+    }
+    println!(
+        "two frames of {}, {} threads, {}, {} pairs each way",
+        options.size,
+        options.threads,
+        network.cpu_path(),
+        options.frames
+    );
+    let medians = times.each_mut().map(|times| quantile_ms(times, 0.5));
+    for (((name, _), median), times) in ways.iter().zip(medians).zip(&mut times) {
+        let p95 = quantile_ms(times, 0.95);
+        let share = median / medians[0];
+        println!("{name:34} {median:8.1} ms, p95 {p95:.1} ms, {share:.3} of the first");
+    }
     Ok(())
 }
 

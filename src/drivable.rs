@@ -1,8 +1,8 @@
-//! The drivable area from one camera: label masks laid on the ground.
+//! The drivable area from one camera or several: label masks laid on the ground.
 //!
 //! `CameraInfo -> Camera -> GroundView (with a pose and a ground plane) -> Observer (with a mask)
 //! -> Evidence a cell -> RollingGrid -> DrivableGrid`; clouds, scan and boundary are made from the
-//! evidence or the grid. Everything is in the frame of the grid, which is fixed (`odom`) or the
+//! evidence or the grid. [`surround::Surround`] puts the evidence of several cameras together. Everything is in the frame of the grid, which is fixed (`odom`) or the
 //! vehicle's own (`base_link`); metres, REP-103 axes.
 
 mod body;

@@ -43,7 +43,7 @@ impl Surround {
     /// those on cells of another size.
     ///
     /// A camera alone is told as it is.
-    pub fn with<'a>(
+    pub fn take_in<'a>(
         &'a mut self,
         camera: usize,
         [stamp_ns, now_ns]: [i64; 2],
@@ -155,11 +155,11 @@ mod tests {
         let mut surround = Surround::new(2);
         let left = [UNSEEN, HIDDEN, FREE, FREE, TAKEN, HIDDEN];
         let front = [FREE, FREE, TAKEN, KERB, HIDDEN, UNSEEN];
-        assert_eq!(surround.with(0, [0, 0], &cells, &left), left);
-        let all = surround.with(1, [10 * MS, 10 * MS], &cells, &front);
+        assert_eq!(surround.take_in(0, [0, 0], &cells, &left), left);
+        let all = surround.take_in(1, [10 * MS, 10 * MS], &cells, &front);
         assert_eq!(all, [FREE, FREE, TAKEN, KERB, TAKEN, HIDDEN]);
         // A camera's own new look takes the place of its last.
-        let all = surround.with(0, [20 * MS, 20 * MS], &cells, &[UNSEEN; 6]);
+        let all = surround.take_in(0, [20 * MS, 20 * MS], &cells, &[UNSEEN; 6]);
         assert_eq!(all, front);
     }
 
@@ -168,14 +168,14 @@ mod tests {
         let cells = lattice(0, 0, 2, 1);
         for (later_ms, counts) in [(500, true), (501, false)] {
             let mut surround = Surround::new(2);
-            surround.with(0, [0, 0], &cells, &[FREE; 2]);
+            surround.take_in(0, [0, 0], &cells, &[FREE; 2]);
             let now = later_ms * MS;
-            let all = surround.with(1, [now, now], &cells, &[UNSEEN; 2]);
+            let all = surround.take_in(1, [now, now], &cells, &[UNSEEN; 2]);
             assert_eq!(all == [FREE; 2], counts, "{later_ms} ms later");
             surround.clear();
-            surround.with(0, [now, now], &cells, &[FREE; 2]);
+            surround.take_in(0, [now, now], &cells, &[FREE; 2]);
             surround.clear();
-            let all = surround.with(1, [now, now], &cells, &[UNSEEN; 2]);
+            let all = surround.take_in(1, [now, now], &cells, &[UNSEEN; 2]);
             assert_eq!(all, [UNSEEN; 2]);
         }
     }
@@ -192,9 +192,9 @@ mod tests {
             (i64::from(i32::MAX), -9, [UNSEEN; 6]),
         ] {
             let mut surround = Surround::new(2);
-            surround.with(0, [0, 0], &lattice(7, -4, 3, 2), &seen);
+            surround.take_in(0, [0, 0], &lattice(7, -4, 3, 2), &seen);
             let moved = lattice(7 + x, -4 + y, 3, 2);
-            let all = surround.with(1, [0, 0], &moved, &[UNSEEN; 6]);
+            let all = surround.take_in(1, [0, 0], &moved, &[UNSEEN; 6]);
             assert_eq!(all, expected, "moved by {x}, {y}");
         }
     }
@@ -203,8 +203,8 @@ mod tests {
     fn a_camera_alone_is_told_as_it_is() {
         let cells = lattice(0, 0, 2, 1);
         let mut surround = Surround::new(1);
-        surround.with(0, [0, 0], &cells, &[TAKEN; 2]);
-        assert_eq!(surround.with(0, [1, 1], &cells, &[FREE; 2]), [FREE; 2]);
+        surround.take_in(0, [0, 0], &cells, &[TAKEN; 2]);
+        assert_eq!(surround.take_in(0, [1, 1], &cells, &[FREE; 2]), [FREE; 2]);
         assert!(surround.merged.is_empty(), "nothing is copied for it");
     }
 }

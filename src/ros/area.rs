@@ -174,7 +174,7 @@ impl Area {
         let evidence = self.observer.observe(&scene, &lattice);
         let stamps_ns = [frame.header.stamp, now.stamp].map(Stamp::as_ns);
         let place = frame.camera.place();
-        let seen = (self.surround).with(place, stamps_ns, &lattice, evidence);
+        let seen = (self.surround).take_in(place, stamps_ns, &lattice, evidence);
         (prepared.grid.fuse_among(now.stamp.as_ns(), evidence, seen))
             .map_err(|error| Rejection::of("grid", error))?;
         let layers = Layers {
@@ -271,4 +271,25 @@ fn sure_mask(frame: &AreaFrame<'_>, min_confidence: f64) -> Option<LabelMask> {
             ids: (pixels.map(|(id, sure)| if *sure < least { u8::MAX } else { *id })).collect(),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_as_of_the_newest_frame_until_a_cameras_own_stamps_go_back() {
+        let cameras = PerCamera::named(&["front", "left"].map(str::to_owned));
+        let mut area = Area::new(&cameras);
+        let mut told = Vec::new();
+        for (camera, stamp_ms) in [(0, 100), (1, 60), (1, 130), (0, 120), (0, 40), (1, 50)] {
+            let id = cameras.ids().find(|id| id.place() == camera);
+            let stamp = Stamp::from_ns(stamp_ms * 1_000_000);
+            let base = Pose::from_euler([stamp_ms as f64, 0.0, 0.0], 0.0, 0.0, 0.0);
+            let moment = id.map(|id| area.moment_of(id, stamp, base));
+            told.extend(moment.map(|now| (now.stamp.as_ns() / 1_000_000, now.base.translation[0])));
+        }
+        let expected = [100, 100, 130, 130, 40, 50].map(|ms| (ms, ms as f64));
+        assert_eq!(told, expected);
+    }
 }

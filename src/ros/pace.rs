@@ -98,6 +98,33 @@ mod tests {
     }
 
     #[test]
+    fn an_output_is_held_to_its_own_rate_and_one_that_nobody_reads_waits_for_nothing() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let rates = PerOutput {
+            overlay: 10.0,
+            confidence: 10.0,
+            ..PerOutput::default()
+        };
+        let asked = Wanted {
+            label_mask: true,
+            overlay: true,
+            ..Wanted::default()
+        };
+        let mut paces = PerOutput::<Pace>::default();
+        assert_eq!(paces.due(asked, at(0), &rates), asked);
+        let due = paces.due(asked, at(50), &rates);
+        assert!(due.label_mask && !due.overlay);
+        let late = Wanted {
+            confidence: true,
+            ..asked
+        };
+        let due = paces.due(late, at(60), &rates);
+        assert!(due.confidence && !due.overlay);
+        assert!(paces.due(asked, at(100), &rates).overlay);
+    }
+
+    #[test]
     fn a_camera_that_comes_back_is_not_made_up_for() {
         let start = Instant::now();
         let mut pace = Pace::default();

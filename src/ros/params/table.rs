@@ -62,9 +62,9 @@ const NODE_PARAMETERS: [Parameter; 22] = [
     },
     Parameter {
         name: "cameras",
-        range: Range::Form("different parts of topic names"),
-        change: Change::Never("its topics are made once, at the start"),
-        description: "Names of the cameras: each has topics below its name; empty for one camera without",
+        range: Range::Any,
+        change: Change::Never("topics are made once, at the start"),
+        description: "Names of several cameras, below which each has its topics; empty for one, whose topics have no such part",
         get: |settings| Value::Texts(settings.cameras.clone()),
         set: |settings, value| {
             value.store_texts(&mut settings.cameras)?;

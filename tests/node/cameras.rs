@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::diagnostics::{value, watch};
 use super::graph::{Graph, Node, Peer, wait_for};
 use super::lifecycle::{ACTIVATE, CONFIGURE, DEACTIVATE, change, waiting_node};
+use super::parameters::{set, text};
 use super::pictures::{base64, compressed_image, rgb_image};
 
 const CAMERAS: [&str; 2] = ["-p", "cameras:=[front, left]"];
@@ -351,6 +352,67 @@ fn the_lifecycle_is_that_of_all_cameras() -> Result<()> {
                 "{camera} while inactive"
             );
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn another_network_and_another_time_hold_for_all_cameras() -> Result<()> {
+    let graph = Graph::new()?;
+    let (node, mut peer) = with_two_cameras(&graph, &["-p", "use_sim_time:=true"])?;
+    peer.advertise("/clock", "rosgraph_msgs/msg/Clock", false)?;
+    let masks_at = |peer: &mut Peer, sec: i32| -> Result<()> {
+        for camera in ["front", "left"] {
+            let mut frame = picture(camera, 48, 32);
+            let stamp = json!({"sec": sec, "nanosec": 0});
+            frame["header"]["stamp"] = stamp.clone();
+            wait_for("a mask of that time", || {
+                peer.publish("/clock", &json!({ "clock": stamp }))?;
+                peer.publish(&image(camera), &frame)?;
+                let latest = json!({"topic": mask(camera), "timeout_s": 2.0});
+                let told = peer.ask("take_latest", latest)?;
+                Ok((told["header"]["stamp"] == stamp).then_some(()))
+            })?;
+        }
+        Ok(())
+    };
+    masks_at(&mut peer, 1000)?;
+    let size = text("network_size", "96x64");
+    let answer = set(&mut peer, json!([size]))?;
+    ensure!(answer[0]["successful"] == true, "{answer:?}");
+    for camera in ["front", "left"] {
+        // Pictures of another width, of which the log says what the network sees.
+        peer.mask_of(&image(camera), &picture(camera, 49, 32), &mask(camera))?;
+        let said =
+            format!("camera {camera}: images are 49x32 rgb8 in frame '{camera}_optical_frame'");
+        node.wait_for_line(&format!("{said}; the network sees 64x96"))?;
+    }
+    peer.publish("/clock", &json!({"clock": {"sec": 500, "nanosec": 0}}))?;
+    node.wait_for_line("the clock jumped back")?;
+    masks_at(&mut peer, 500)?;
+    Ok(())
+}
+
+#[test]
+fn each_camera_is_read_by_the_transport_and_the_qos_that_its_driver_has() -> Result<()> {
+    let graph = Graph::new()?;
+    let node =
+        graph.running_node(&[&CAMERAS[..], &["-p", "image_transport:=compressed"]].concat())?;
+    let mut peer = graph.peer("vehicle")?;
+    let compressed_type = "sensor_msgs/msg/CompressedImage";
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(50, 40).write_to(&mut file, image::ImageFormat::Png)?;
+    let frame = compressed_image("png", &file.into_inner());
+    // The one driver calls its topic as image_transport does, the other publishes nothing else.
+    for (camera, topic, reliable, said) in [
+        ("front", "/front/image/compressed", false, "best effort"),
+        ("left", "/left/image", true, "reliable"),
+    ] {
+        peer.subscribe_images(&mask(camera))?;
+        peer.advertise(topic, compressed_type, reliable)?;
+        node.wait_for_line(&format!("subscribed to {topic} ({compressed_type}, {said}"))?;
+        let told = peer.publish_until(topic, &frame, &mask(camera), |_| true)?;
+        ensure!((&told["width"], &told["height"]) == (&json!(50), &json!(40)));
     }
     Ok(())
 }

@@ -117,6 +117,7 @@ fn named_cameras_have_topics_of_their_own_and_share_what_is_one() -> Result<()> 
         "costmap/label_mask",
         "costmap/confidence",
         "costmap/points",
+        "autoware/mask",
     ];
     let shared = [
         "label_info",

@@ -32,13 +32,15 @@ impl SpinThread {
                 self.resolver.node(),
             ));
         }
+        // What ROS refuses one camera is no reason to leave the others.
+        let mut outcome = Ok(());
         for camera in self.shared.cameras.ids() {
-            self.follow_images(camera)?;
+            outcome = outcome.and(self.follow_images(camera));
         }
         if self.management.active_for().is_some() {
-            self.follow_placement()?;
+            outcome = outcome.and(self.follow_placement());
         }
-        Ok(())
+        outcome
     }
 
     /// Subscribes to a camera's images as their live publishers offer.

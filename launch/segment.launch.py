@@ -1,7 +1,8 @@
-"""One camera, one ecmnet_node.
+"""One ecmnet_node, for one camera or several.
 
     ros2 launch ecmnet_ros segment.launch.py camera:=/front/image_raw
     ros2 launch ecmnet_ros segment.launch.py camera:=/front/image_raw profile:=nav2_obstacle
+    ros2 launch ecmnet_ros segment.launch.py cameras:="front=/front/image_raw left=/left/image_raw"
 
 Parameters come from, each over the one before: the shipped weights, config/ecmnet.param.yaml, the
 profile's file in config/profiles, `params_file`, the other arguments where they are given. What a
@@ -32,6 +33,7 @@ PROFILES_FOLDER = SHARE / "config" / "profiles"
 
 ARGUMENTS = {
     "camera": ("image", "Topic of the images, Image or CompressedImage"),
+    "cameras": ("", "Several cameras instead: NAME=TOPIC of each, with spaces between them"),
     "weights": ("", "Weights file; without it params_file's, else the CamVid weights"),
     "device": ("", "auto, cpu, cuda or cuda:N; without it params_file's, else auto"),
     "profile": ("", "Who reads the outputs: sets names of topics and parameters"),
@@ -112,6 +114,8 @@ def node(given: dict[str, str]) -> Node:
     if given["params_file"]:
         parameters.append(given["params_file"])
     parameters += [{name: given[name]} for name in ("weights", "device") if given[name]]
+    if given["cameras"]:
+        parameters.append({"cameras": list(camera_topics(given))})
     for name in ("autostart", "use_sim_time"):
         if given[name]:
             parameters.append({name: truth(given[name])})
@@ -122,7 +126,7 @@ def node(given: dict[str, str]) -> Node:
         name=given["name"],
         namespace=given["namespace"],
         parameters=parameters,
-        remappings=[("image", given["camera"]), *remappings(given)],
+        remappings=remappings(given),
         arguments=["--ros-args", "--log-level", given["log_level"], *enclave, *defaults],
         output="screen",
         respawn=truth(given["respawn"]),
@@ -130,12 +134,30 @@ def node(given: dict[str, str]) -> Node:
     )
 
 
+def camera_topics(given: dict[str, str]) -> dict[str, str]:
+    """The topic of each camera by its name, which is empty where there is but one."""
+    if not given["cameras"]:
+        return {"": given["camera"]}
+    pairs = [pair.partition("=") for pair in given["cameras"].split()]
+    for name, _, topic in pairs:
+        if not name or not topic:
+            raise ValueError(f"'{given['cameras']}' is no list of NAME=TOPIC for cameras")
+    return {name: topic for name, _, topic in pairs}
+
+
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
-    """What the profile calls the node's topics."""
-    names = profiles()[given["profile"]] if given["profile"] else {}
-    number = re.search(r"/camera(\d+)/", given["camera"])
-    camera = number[1] if number else "0"
-    return [(topic, name.replace("{camera}", camera)) for topic, name in names.items()]
+    """The cameras' topics, and what the profile calls the node's."""
+    profile = profiles()[given["profile"]] if given["profile"] else {}
+    rules = {}
+    for place, (name, topic) in enumerate(camera_topics(given).items()):
+        prefix = f"{name}/" if name else ""
+        rules[f"{prefix}image"] = topic
+        number = re.search(r"/camera(\d+)/", topic)
+        camera = number[1] if number else str(place)
+        for rule in profile.items():
+            own, others = (part.replace("{name}", prefix) for part in rule)
+            rules[own] = others.replace("{camera}", camera)
+    return list(rules.items())
 
 
 def truth(text: str) -> bool:

@@ -211,8 +211,9 @@ def test_the_node_gets_the_enclave_that_is_named(prefix: Path, camera: Node) -> 
 def test_a_profile_sets_its_parameters_and_names(prefix: Path, camera: Node, profile: str) -> None:
     folder = CHECKOUT / "config" / "profiles"
     wanted = parameters_of(folder / f"{profile}.param.yaml")
-    names = yaml.safe_load((folder / "remappings.yaml").read_text())[profile]
-    topics = [name.replace("{camera}", "0") for name in names.values()]
+    rules = yaml.safe_load((folder / "remappings.yaml").read_text())[profile]
+    names = [name.replace("{name}", "") for name in rules]
+    topics = [name.replace("{name}", "").replace("{camera}", "0") for name in rules.values()]
     with launched(Launch(prefix, f"profile:={profile}")) as launch:
         spin_until(camera, lambda: launch.found("outputs: "), launch)
         assert parameters(camera, list(wanted), launch) == wanted
@@ -247,6 +248,34 @@ def test_the_number_in_the_cameras_name_is_the_number_of_autowares_mask(
     with launched(Launch(prefix, "profile:=autoware", f"camera:={topic}")) as launch:
         mask = "/perception/object_recognition/detection/mask3"
         spin_until(camera, lambda: publishers(camera, mask) == ["ecmnet"], launch)
+
+
+@pytest.mark.parametrize(
+    ("profile", "topics"),
+    [
+        ("nav2_semantic", ("/segmentation/front/mask", "/segmentation/left/points")),
+        ("nav2_obstacle", ("/segmentation/obstacle_points", "/segmentation/drivable_points")),
+        ("autoware", [f"/perception/object_recognition/detection/mask{n}" for n in (0, 5)]),
+    ],
+)
+def test_several_cameras_have_names_of_their_own_in_a_profile(
+    prefix: Path, camera: Node, profile: str, topics: tuple[str, ...]
+) -> None:
+    cameras = {"front": "/front/image_raw", "left": "/sensing/camera/camera5/image_raw"}
+    pairs = " ".join(f"{name}={topic}" for name, topic in cameras.items())
+    with launched(Launch(prefix, f"profile:={profile}", f"cameras:={pairs}")) as launch:
+        spin_until(camera, lambda: launch.found("outputs: "), launch)
+        assert parameters(camera, ["cameras"], launch) == {"cameras": list(cameras)}
+        for topic in topics:
+            spin_until(camera, lambda name=topic: publishers(camera, name) == ["ecmnet"], launch)
+        spin_until(camera, lambda: readers(camera, cameras["front"]) == {"ecmnet"}, launch)
+
+
+def test_cameras_without_topics_end_the_launch(prefix: Path, camera: Node) -> None:
+    launch = Launch(prefix, "cameras:=front left")
+    assert launch.process.wait(DEADLINE_S) == 1
+    launch.reader.join(DEADLINE_S)
+    assert launch.found("'front left' is no list of NAME=TOPIC for cameras"), launch.written()
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,11 @@ impl Area {
         placement: &Placement,
     ) -> Result<Messages, Rejection> {
         let settings = &frame.choices.settings.area;
+        if self.cameras.count() > 1 && settings.moves_with_vehicle() {
+            let sentence = "grid.frame is base_frame, in which frames are not fused, and several \
+                            cameras' are: name a fixed one, such as odom";
+            return Err(Rejection::of("grid_frame", sentence));
+        }
         self.eyes[frame.camera].calibrate(frame, placement.calibration(frame.camera))?;
         self.prepare(frame.choices)?;
         let poses =

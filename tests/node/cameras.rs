@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::diagnostics::{value, watch};
+use super::drivable::{AREA, GRID_TYPE};
 use super::graph::{Graph, Node, Peer, wait_for};
 use super::lifecycle::{ACTIVATE, CONFIGURE, DEACTIVATE, change, waiting_node};
 use super::parameters::{set, text};
@@ -415,5 +416,24 @@ fn each_camera_is_read_by_the_transport_and_the_qos_that_its_driver_has() -> Res
         let told = peer.publish_until(topic, &frame, &mask(camera), |_| true)?;
         ensure!((&told["width"], &told["height"]) == (&json!(50), &json!(40)));
     }
+    Ok(())
+}
+
+#[test]
+fn a_grid_that_cannot_hold_several_cameras_stops_alone_and_says_why() -> Result<()> {
+    let graph = Graph::new()?;
+    let moving = ["-p", "grid.frame:=base_link"];
+    let _node = graph.running_node(&[&CAMERAS[..], &moving].concat())?;
+    let mut peer = graph.peer("vehicle")?;
+    watch(&mut peer)?;
+    peer.subscribe_images(&mask("left"))?;
+    peer.subscribe(AREA, GRID_TYPE)?;
+    peer.advertise_images(&image("left"), true)?;
+    peer.mask_of(&image("left"), &picture("left", 48, 32), &mask("left"))?;
+    let status = status_of(&mut peer, "left", "the reason", |status| {
+        figure(status, "drivable_area.grid_frame") > 0
+    })?;
+    let message = status["message"].as_str().unwrap_or_default();
+    ensure!(message.contains("no drivable area: grid_frame"), "{status}");
     Ok(())
 }

@@ -103,7 +103,8 @@ fn profile_node(graph: &Graph, profile: &str) -> Result<Node> {
     let text = fs::read_to_string(config.join("profiles/remappings.yaml"))?;
     let names: BTreeMap<String, BTreeMap<String, String>> = serde_saphyr::from_str(&text)?;
     for (topic, name) in names.get(profile).context("the profile's names")? {
-        let rule = format!("{topic}:={}", name.replace("{camera}", "0"));
+        let rule = format!("{topic}:={name}").replace("{name}", "");
+        let rule = rule.replace("{camera}", "0");
         command.args(["-r", &rule]);
     }
     let node = Node::start(&mut command)?;

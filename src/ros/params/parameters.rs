@@ -140,16 +140,9 @@ impl Parameters {
     fn check_area(&self) -> Result<(), ParameterError> {
         let refused = |name, reason| ParameterError::Value { name, reason };
         let area = &self.settings.area;
-        if self.settings.cameras.len() > 1 {
-            if area.camera_height_m > 0.0 {
-                let reason = "it tells one camera's place, and there are several: let TF tell them";
-                return Err(refused("camera.height_m", reason.to_owned()));
-            }
-            if area.moves_with_vehicle() {
-                let reason = "it is base_frame, in which frames are not fused, and several cameras' \
-                              are: name a fixed one, such as odom";
-                return Err(refused("grid.frame", reason.to_owned()));
-            }
+        if self.settings.cameras.len() > 1 && area.camera_height_m > 0.0 {
+            let reason = "it tells one camera's place, and there are several: let TF tell them";
+            return Err(refused("camera.height_m", reason.to_owned()));
         }
         let config = area.config();
         let config = config.map_err(|reason| refused("class_costs", reason))?;

@@ -19,9 +19,15 @@ const CRACK_ROWS: usize = 8;
 const LEAST_HEIGHT_M: f64 = 1.5;
 /// The least height of one that the image's edge cuts: of a van whose bonnet alone shows, metres.
 const CUT_HEIGHT_M: f64 = 2.1;
-/// So far beside a run its body is looked at, in so many steps; metres.
+/// So far beside a run its body's height is looked for, in so many steps; metres.
 const REACH_M: f64 = 1.2;
 const STEPS: usize = 12;
+/// Steps that the narrowest body higher than a car is wide, at its roof and seen from its end.
+const NARROWEST_STEPS: usize = 12;
+/// Steps beside a run in which its body is looked at: for its width beside those for its height.
+const REACH_STEPS: usize = STEPS + NARROWEST_STEPS;
+/// Steps of a body that the image's edge cuts after which its roof would show behind a bonnet.
+const BONNET_STEPS: usize = 18;
 /// The widest thing that hides a part of a body, such as a person before a car, in those steps.
 const WIDEST_BEFORE: usize = 10;
 /// Ground that shows over less than this is not told from what hides it, metres.
@@ -34,6 +40,9 @@ const BEFORE_BODY_M: [f64; 4] = [0.2, 0.4, 0.7, 1.0];
 const TYRE_STEPS: usize = 9;
 /// The least share of its apparent range at which a body's lower edge is, a little more: for heights.
 const EDGE_SHARE: f64 = 0.85;
+/// So much lower than its edge the floor of a body 1.5 m high is, so far behind it; metres.
+const FLOOR_BELOW_M: f64 = 0.1;
+const FLOOR_BEHIND_M: f64 = 0.9;
 /// So far beside a point the foot of what hides a body over it is looked for, metres.
 const BEFORE_REACH_M: f64 = 1.4;
 /// Columns that are told together to show a body or none.
@@ -68,14 +77,44 @@ struct Run {
     wheels: Wheels,
 }
 
+/// What a column beside a run shows of its body.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Run(Run),
+    /// Something before it, or a crack.
+    Hidden,
+    /// Nothing: the column is beyond the image's edge.
+    Outside,
+    Nothing,
+}
+
+impl Beside {
+    fn run(self) -> Option<Run> {
+        match self {
+            Self::Run(run) => Some(run),
+            Self::Hidden | Self::Outside | Self::Nothing => None,
+        }
+    }
+}
+
+/// Whether the image's edge is near on one side of a run, and not far behind it on the other the body
+/// ends.
+fn is_cut(side: &[Beside; REACH_STEPS], other: &[Beside; REACH_STEPS]) -> bool {
+    let shown = |side: &[Beside]| {
+        let ends = |beside: &Beside| matches!(beside, Beside::Outside | Beside::Nothing);
+        side.iter().position(ends).unwrap_or(REACH_STEPS)
+    };
+    let to_edge = shown(side);
+    let is_outside = matches!(side.get(to_edge), Some(Beside::Outside));
+    is_outside && to_edge <= STEPS && to_edge + shown(other) < BONNET_STEPS
+}
+
 /// What the columns around a run tell of its body.
 #[derive(Clone, Copy, Debug)]
 struct Outline {
     wheels: Wheels,
     /// Its height, metres.
     height_m: f64,
-    /// The lowest row that shows it.
-    bottom: usize,
     /// Row of the body's lower edge, less its tyres.
     sill_row: usize,
 }
@@ -189,17 +228,13 @@ impl<'a> Bodies<'a> {
         let step = step.max(COLUMN_STRIDE);
         let left = self.linked(run, step, |away| run.column.checked_sub(away));
         let right = self.linked(run, step, |away| Some(run.column + away));
-        let own = [Some(*run)];
         // Over the road, its lower edge seems to be farther away than it is.
         let near_m = range_m.map(|range_m| range_m * EDGE_SHARE);
-        let height_m = (left.iter().chain(&own).chain(&right).flatten())
-            .filter_map(|run| self.height_m(run.top, run.column, near_m?))
-            .fold(LEAST_HEIGHT_M, f64::max);
+        let height_m = near_m.map_or(LEAST_HEIGHT_M, |near_m| {
+            self.wide_height_m(run, [&left, &right], near_m)
+        });
         // More of what the image's edge cuts is outside, and may be higher.
-        let last = self.scene.mask.width.saturating_sub(COLUMN_STRIDE);
-        let is_cut = (left.iter().chain(&own).chain(&right).flatten())
-            .any(|run| run.column < COLUMN_STRIDE + step || run.column + step >= last);
-        let height_m = if is_cut {
+        let height_m = if is_cut(&left, &right) || is_cut(&right, &left) {
             height_m.max(CUT_HEIGHT_M)
         } else {
             height_m
@@ -209,37 +244,67 @@ impl<'a> Bodies<'a> {
             let optical = self.scene.view.optical_from_ground(point);
             self.place_over(optical, run.wheels.clearance_m(height_m))
         });
-        let sill_row = self.sill_row(&own, &left, &right);
+        let sill_row = self.sill_row(run, [&left, &right]);
         Outline {
             sill_row: hanging.map_or(sill_row, |[row, _]| sill_row.max(row)),
             wheels: run.wheels,
-            bottom: run.bottom,
+
             height_m,
         }
     }
 
-    /// The runs of the body on one side of a run, nearest first.
+    /// The height of the body of a run as far as it is as wide as bodies are: what shows over a part
+    /// of it alone is a higher one farther away. At least `LEAST_HEIGHT_M`.
+    fn wide_height_m(&self, run: &Run, [left, right]: [&[Beside]; 2], near_m: f64) -> f64 {
+        let own = [Beside::Run(*run)];
+        let around = left.iter().rev().chain(&own).chain(right);
+        let mut heights_m = [f64::NEG_INFINITY; 2 * REACH_STEPS + 1];
+        let mut highest_m = LEAST_HEIGHT_M;
+        for (height_m, beside) in heights_m.iter_mut().zip(around) {
+            *height_m = match beside {
+                Beside::Run(run) => self
+                    .height_m(run.top, run.column, near_m)
+                    .unwrap_or(LEAST_HEIGHT_M),
+                Beside::Hidden | Beside::Outside => f64::INFINITY,
+                Beside::Nothing => f64::NEG_INFINITY,
+            };
+            if height_m.is_finite() {
+                highest_m = highest_m.max(*height_m);
+            }
+        }
+        if highest_m == LEAST_HEIGHT_M {
+            return LEAST_HEIGHT_M;
+        }
+        let within_reach = heights_m.get(1..2 * REACH_STEPS).unwrap_or_default();
+        let lowest = |window: &[f64]| window.iter().copied().fold(f64::INFINITY, f64::min);
+        (within_reach.windows(NARROWEST_STEPS).map(lowest))
+            .filter(|height_m| height_m.is_finite())
+            .fold(LEAST_HEIGHT_M, f64::max)
+    }
+
+    /// What is on one side of a run, nearest first.
     fn linked(
         &self,
         run: &Run,
         step: usize,
         at: impl Fn(usize) -> Option<usize>,
-    ) -> [Option<Run>; STEPS] {
-        let mut found = [None; STEPS];
+    ) -> [Beside; REACH_STEPS] {
+        let mut found = [Beside::Nothing; REACH_STEPS];
         let mut last = *run;
         let mut missed = 0;
         let mut is_hidden = false;
         for (index, linked) in found.iter_mut().enumerate() {
             let column = at((index + 1) * step).filter(|column| *column < self.scene.mask.width);
             let Some(column) = column else {
-                break;
+                *linked = Beside::Outside;
+                continue;
             };
             let overlap = |other: &&Run| {
                 last.bottom.min(other.bottom) as i64 - last.top.max(other.top) as i64
             };
             let next = self.runs_at(column).iter().max_by_key(overlap);
             if let Some(next) = next.filter(|next| overlap(next) > 0) {
-                (*linked, last, missed, is_hidden) = (Some(*next), *next, 0, false);
+                (*linked, last, missed, is_hidden) = (Beside::Run(*next), *next, 0, false);
                 continue;
             }
             missed += 1;
@@ -248,29 +313,28 @@ impl<'a> Bodies<'a> {
             if missed > if is_hidden { WIDEST_BEFORE } else { 1 } {
                 break;
             }
+            *linked = Beside::Hidden;
         }
         found
     }
 
     /// The lower edge less what hangs down from it over less than a tyre's width: of the edge's
     /// highest rows within windows of that width around a run, the lowest.
-    fn sill_row(
-        &self,
-        own: &[Option<Run>; 1],
-        left: &[Option<Run>; STEPS],
-        right: &[Option<Run>; STEPS],
-    ) -> usize {
-        let edge = |run: &Option<Run>| {
-            let run = run.as_ref()?;
+    fn sill_row(&self, run: &Run, [left, right]: [&[Beside]; 2]) -> usize {
+        let edge = |beside: &Beside| {
+            let run = beside.run()?;
             let foot = self.feet.foot_row(run.bottom, run.column);
             // Where something nearer hides the edge, the columns beside it tell.
             foot.is_none_or(|foot| foot <= run.bottom + ROW_STRIDE)
                 .then_some(run.bottom)
         };
         let mut edges = [None; 2 * TYRE_STEPS + 1];
-        let around = (left.iter().take(TYRE_STEPS).rev()).chain(own).chain(right);
-        for (row, run) in edges.iter_mut().zip(around) {
-            *row = edge(run);
+        let own = [Beside::Run(*run)];
+        let around = (left.iter().take(TYRE_STEPS).rev())
+            .chain(&own)
+            .chain(right);
+        for (row, beside) in edges.iter_mut().zip(around) {
+            *row = edge(beside);
         }
         let highest = |window: &[Option<usize>]| window.iter().flatten().min().copied();
         edges
@@ -317,12 +381,22 @@ impl<'a> Bodies<'a> {
         let Some(body) = self.body_over(optical, within, [row, column]) else {
             return self.is_crack(optical, within[0], [row, column]);
         };
-        let lifted = self.place_over(optical, body.wheels.clearance_m(body.height_m));
+        let lifted = self.place_over(optical, self.edge_height_m(&body, optical[2]));
         let is_over = lifted.is_some_and(|[row, column]| {
             let mut near = self.columns_near(column, corner_px);
             row <= body.sill_row && near.any(|column| self.stands_at(row, column))
         });
         is_over || self.is_crack(optical, within[0], [row, column])
+    }
+
+    /// The height at which the lower edge of a body seems to be, metres: from afar the floor behind it
+    /// shows below it.
+    fn edge_height_m(&self, body: &Outline, depth_m: f64) -> f64 {
+        let edge_m = body.wheels.clearance_m(body.height_m);
+        let behind_m = FLOOR_BEHIND_M * body.height_m / LEAST_HEIGHT_M;
+        let below_camera_m = self.scene.view.height_m() - (edge_m - FLOOR_BELOW_M);
+        let floor_m = self.scene.view.height_m() - below_camera_m * depth_m / (depth_m + behind_m);
+        edge_m.min(floor_m)
     }
 
     /// Whether ground shows between two things closer to each other than `CRACK_M`, with something
@@ -361,10 +435,7 @@ impl<'a> Bodies<'a> {
             columns.map(move |column| [row, column])
         };
         let within = || within.into_iter().flatten();
-        let farther = |[row, column]: [usize; 2]| {
-            let body = self.body_at(row, column)?;
-            (body.bottom < shown).then_some(body)
-        };
+        let farther = |[row, column]: [usize; 2]| self.body_at(row, column, shown);
         let others = OTHER_LEVELS_M.into_iter();
         let others = others.filter_map(|height_m| self.place_over(optical, height_m));
         let over = within().chain(others);
@@ -425,9 +496,9 @@ impl<'a> Bodies<'a> {
         self.outlines.get(first + index).copied()
     }
 
-    /// The body that a pixel shows.
+    /// The body that a pixel shows, of which nothing shows in the row `above` or below.
     #[inline]
-    fn body_at(&self, row: usize, column: usize) -> Option<Outline> {
+    fn body_at(&self, row: usize, column: usize, above: usize) -> Option<Outline> {
         match self.scene.surface(row, column) {
             Surface::Standing(standing) if standing.wheels.is_some() => {}
             _ => return None,
@@ -437,10 +508,12 @@ impl<'a> Bodies<'a> {
         let first = *self.first_runs.get(sampled.saturating_sub(1))?;
         let last = self.first_runs.len().saturating_sub(1).min(sampled + 2);
         let runs = self.runs.get(first..*self.first_runs.get(last)?)?;
-        let (index, run) = (runs.iter().enumerate()).min_by_key(|(_, run)| apart(run))?;
-        (apart(run) <= NEAR_ROWS)
-            .then(|| self.outlines.get(first + index).copied())
-            .flatten()
+        // Beyond the last column looked at, its run may end higher.
+        let is_last = column + COLUMN_STRIDE >= self.scene.mask.width && column % COLUMN_STRIDE > 0;
+        let (index, _) = (runs.iter().enumerate())
+            .filter(|(_, run)| apart(run) <= NEAR_ROWS && (run.bottom < above || is_last))
+            .min_by_key(|(_, run)| apart(run))?;
+        self.outlines.get(first + index).copied()
     }
 
     #[inline]

@@ -8,6 +8,7 @@
 mod body;
 pub mod boundary;
 pub mod camera;
+mod cell_row;
 pub mod config;
 pub mod feet;
 pub mod grid;

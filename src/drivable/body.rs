@@ -1,14 +1,12 @@
 //! Bodies on wheels over ground that shows below them. A camera sees the road under a bumper, and a
 //! cell there is not free; only the body's build tells, and what of it is in the image.
-use super::feet::Feet;
+use super::feet::{Feet, PART, are_equal};
 use super::scene::Scene;
 use super::surface::{Standing, Surface, Wheels};
 
 /// Columns and rows of the mask of which one is looked at for bodies: a tyre at 20 m is wider.
 const COLUMN_STRIDE: usize = 4;
 const ROW_STRIDE: usize = 2;
-/// Columns that are compared with the row above at once.
-const PART: usize = 32;
 /// Heights above the ground, metres: one of these is within every body on wheels, of cars with a low
 /// bonnet as of lorries whose lower edge is high; the others are within some.
 const WITHIN_LEVELS_M: [f64; 2] = [0.8, 0.45];
@@ -49,6 +47,8 @@ const BEFORE_REACH_M: f64 = 1.4;
 const BLOCK_COLUMNS: usize = 16;
 /// Blocks beside one within which a lifted point's pixel stays: lenses bend, cameras lean a little.
 const NEAR_BLOCKS: usize = 2;
+/// Rows that a lifted point may be off for a lens that bends and a camera that leans a little.
+const SPARE_ROWS: usize = 8;
 /// Rows within which a pixel of a body belongs to a run in one of the columns looked at.
 const NEAR_ROWS: usize = 12;
 
@@ -58,8 +58,9 @@ pub(super) struct Bodies<'a> {
     feet: &'a Feet,
     /// Optical coordinates of one metre upward.
     up: [f64; 3],
-    /// For each block of columns, whether a body shows in it or near it.
-    blocks: Vec<bool>,
+    /// For each block of columns, the lowest row of ground that a body which shows in it or near it
+    /// may be over; None where none shows.
+    blocks: Vec<Option<usize>>,
     /// Runs of bodies, column by column of those looked at.
     runs: Vec<Run>,
     /// For each column looked at, its first run; and the number of runs.
@@ -131,8 +132,8 @@ impl<'a> Bodies<'a> {
             outlines: Vec::new(),
         };
         bodies.find_runs(first_row);
-        bodies.find_blocks();
         bodies.outlines = bodies.runs.iter().map(|run| bodies.outline(run)).collect();
+        bodies.find_blocks();
         bodies
     }
 
@@ -156,7 +157,8 @@ impl<'a> Bodies<'a> {
             for (part, ((labels, open), has_open)) in parts.zip(&mut has_open).enumerate() {
                 let start = part * PART;
                 // The same as above, and no body there.
-                if !*has_open && labels_above.get(start..start + labels.len()) == Some(labels) {
+                let above = labels_above.get(start..start + labels.len());
+                if !*has_open && are_equal(above, labels) {
                     continue;
                 }
                 let ids = labels.iter().step_by(COLUMN_STRIDE);
@@ -202,21 +204,52 @@ impl<'a> Bodies<'a> {
     }
 
     fn find_blocks(&mut self) {
-        let mut shows = vec![false; self.scene.mask.width.div_ceil(BLOCK_COLUMNS)];
+        let count = self.scene.mask.width.div_ceil(BLOCK_COLUMNS);
+        let mut shows = vec![false; count];
         for run in &self.runs {
             if let Some(shows) = shows.get_mut(run.column / BLOCK_COLUMNS) {
                 *shows = true;
             }
         }
+        let mut lowest = vec![None; count];
+        for foot in self.feet.all() {
+            if let Some(lowest) = lowest.get_mut(foot.column / BLOCK_COLUMNS) {
+                *lowest = (*lowest).max(Some(foot.row));
+            }
+        }
+        let highest_edge_m = (self.outlines.iter())
+            .map(|outline| outline.wheels.clearance_m(outline.height_m))
+            .fold(0.0, f64::max);
         // A camera that leans has no upright columns.
         let is_upright = self.up[0].abs() < 0.08 * self.up[1].abs();
-        self.blocks = (0..shows.len())
+        self.blocks = (0..count)
             .map(|block| {
-                let end = (block + NEAR_BLOCKS + 1).min(shows.len());
-                let near = shows.get(block.saturating_sub(NEAR_BLOCKS)..end);
-                !is_upright || near.is_some_and(|near| near.contains(&true))
+                if !is_upright {
+                    return Some(usize::MAX);
+                }
+                let near = block.saturating_sub(NEAR_BLOCKS)..(block + NEAR_BLOCKS + 1).min(count);
+                if !shows.get(near.clone())?.contains(&true) {
+                    return None;
+                }
+                let foot = lowest.get(near)?.iter().flatten().max()?;
+                Some(self.last_row_below(*foot, block * BLOCK_COLUMNS, highest_edge_m))
             })
             .collect();
+    }
+
+    /// The lowest row of ground that, lifted by `edge_m`, is as high in the image as `row`, and some.
+    fn last_row_below(&self, row: usize, column: usize, edge_m: f64) -> usize {
+        let view = self.scene.view;
+        let share = 1.0 - edge_m / view.height_m();
+        let Some(point) = self.scene.point(row, column).filter(|_| share > 0.0) else {
+            return usize::MAX;
+        };
+        let foot = view.foot_m();
+        let nearer = [0, 1].map(|i| foot[i] + (point[i] - foot[i]) * share);
+        let pixel = view.pixel_from_ground(nearer);
+        pixel.map_or(usize::MAX, |pixel| {
+            view.camera().nearest_place(pixel)[0] + SPARE_ROWS
+        })
     }
 
     /// What the columns within reach of a run tell of its body.
@@ -365,7 +398,8 @@ impl<'a> Bodies<'a> {
     /// lifted to the body's lower edge, is not on the body's image. The place is the point's own.
     #[inline]
     pub(super) fn overhang(&self, optical: [f64; 3], [row, column]: [usize; 2]) -> bool {
-        if self.blocks.get(column / BLOCK_COLUMNS) != Some(&true) {
+        let block = self.blocks.get(column / BLOCK_COLUMNS).copied().flatten();
+        if block.is_none_or(|last| row > last) {
             return false;
         }
         let within = WITHIN_LEVELS_M.map(|height_m| self.place_over(optical, height_m));

@@ -170,6 +170,26 @@ impl Camera {
         ])
     }
 
+    /// As `pixel_from_ray` for many rays, coordinate by coordinate; NaN where there is no image.
+    pub(super) fn pixels_from_rays(&self, rays: [&[f64]; 3], [u, v]: [&mut [f64]; 2]) {
+        if self.rectification.is_some() {
+            let [x, y, z] = rays;
+            let rays = x.iter().zip(y).zip(z);
+            for (((x, y), z), (u, v)) in rays.zip(u.iter_mut().zip(v)) {
+                let pixel = self.pixel_from_ray([*x, *y, *z]);
+                [*u, *v] = pixel.unwrap_or([f64::NAN; 2]);
+            }
+            return;
+        }
+        self.lens.plane_from_rays(rays, [&mut *u, &mut *v]);
+        let (focal, skew, centre) = (self.focal, self.skew, self.centre);
+        for (u, v) in u.iter_mut().zip(v) {
+            let [x, y] = [*u, *v];
+            *u = focal[0] * x + skew * y + centre[0];
+            *v = focal[1] * y + centre[1];
+        }
+    }
+
     /// Returns the unit ray of the optical frame that a pixel shows, or None where no ray does.
     pub fn ray_from_pixel(&self, [u, v]: [f64; 2]) -> Option<[f64; 3]> {
         let y = (v - self.centre[1]) / self.focal[1];
@@ -189,7 +209,8 @@ impl Camera {
             && row >= 0.0
             && column < f64::from(self.width)
             && row < f64::from(self.height);
-        inside.then_some([row as usize, column as usize])
+        // A cast to u32 is shorter than one to usize.
+        inside.then_some([row as u32 as usize, column as u32 as usize])
     }
 }
 

@@ -6,7 +6,7 @@ use crate::labels::LabelMask;
 /// Columns that share a foot: 2 pixels are 2 cm at 10 m for a camera of 1000 pixels' focal length.
 const STRIDE: usize = 2;
 /// Columns that are compared with the row below at once.
-const PART: usize = 32;
+pub(super) const PART: usize = 32;
 /// Feet looked at to each side of a pixel.
 const SAMPLES: usize = 12;
 /// Marks a pixel that shows nothing that stands.
@@ -56,7 +56,7 @@ impl Feet {
             let parts = labels.chunks(PART).zip(below.chunks_mut(PART / STRIDE));
             for (part, (labels, below)) in parts.enumerate() {
                 let start = part * PART;
-                if labels_below.get(start..start + labels.len()) == Some(labels) {
+                if are_equal(labels_below.get(start..start + labels.len()), labels) {
                     continue;
                 }
                 let ids = labels.iter().step_by(STRIDE);
@@ -142,6 +142,16 @@ impl Feet {
             }
         }
         lowest
+    }
+}
+
+/// Whether two parts of rows are equal; those of the usual length without a call.
+#[inline]
+pub(super) fn are_equal(part: Option<&[u8]>, other: &[u8]) -> bool {
+    let whole = |part: &[u8]| part.first_chunk::<PART>().copied();
+    match (part, part.and_then(whole), whole(other)) {
+        (_, Some(part), Some(other)) => part == other,
+        (part, ..) => part == Some(other),
     }
 }
 

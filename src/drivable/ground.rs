@@ -120,6 +120,11 @@ impl<'a> GroundView<'a> {
             .map(|row| row[0] * x + row[1] * y + row[2])
     }
 
+    /// Returns what `optical_from_ground` takes `[x, y, 1]` times, row by row.
+    pub(super) fn optical_rows(&self) -> [[f64; 3]; 3] {
+        self.optical_from_ground
+    }
+
     /// Returns the optical coordinates of one metre upward from the ground.
     pub fn optical_up(&self) -> [f64; 3] {
         self.optical_up

@@ -66,28 +66,23 @@ impl Lens {
     /// (x right, y down, z forward, any length), or None where the lens has no image of it: behind
     /// a pinhole, or so far off the axis that the polynomial folds back.
     #[inline]
-    pub fn plane_from_ray(&self, [x, y, z]: [f64; 3]) -> Option<[f64; 2]> {
-        match self.model {
-            Model::Pinhole => (z > 0.0).then(|| [x / z, y / z]),
-            Model::Rational(k) => {
-                if z <= 0.0 {
-                    return None;
-                }
-                let (x, y) = (x / z, y / z);
-                (x * x + y * y <= self.limit * self.limit).then(|| distorted(&k, x, y))
-            }
-            Model::Equidistant(k) => {
-                let across = x.hypot(y);
-                let angle = across.atan2(z);
-                if angle > self.limit {
-                    return None;
-                }
-                if across == 0.0 {
-                    return Some([0.0; 2]);
-                }
-                let scale = fisheye_radius(&k, angle) / across;
-                Some([x * scale, y * scale])
-            }
+    pub fn plane_from_ray(&self, ray: [f64; 3]) -> Option<[f64; 2]> {
+        let point = match &self.model {
+            Model::Pinhole => pinhole(ray),
+            Model::Rational(k) => rational(k, self.limit, ray),
+            Model::Equidistant(k) => equidistant(k, self.limit, ray),
+        };
+        (!point[0].is_nan()).then_some(point)
+    }
+
+    /// As `plane_from_ray` for many rays, coordinate by coordinate; NaN where the lens has no image.
+    pub(super) fn plane_from_rays(&self, rays: [&[f64]; 3], plane: [&mut [f64]; 2]) {
+        let Self { model, limit, .. } = *self;
+        // One loop for each model, over copies of its numbers: so it runs over several rays at once.
+        match model {
+            Model::Pinhole => each(rays, plane, pinhole),
+            Model::Rational(k) => each(rays, plane, move |ray| rational(&k, limit, ray)),
+            Model::Equidistant(k) => each(rays, plane, move |ray| equidistant(&k, limit, ray)),
         }
     }
 
@@ -114,6 +109,42 @@ impl Lens {
             }
         }
     }
+}
+
+#[inline(always)]
+fn each([x, y, z]: [&[f64]; 3], [u, v]: [&mut [f64]; 2], project: impl Fn([f64; 3]) -> [f64; 2]) {
+    let rays = x.iter().zip(y).zip(z);
+    for (((x, y), z), (u, v)) in rays.zip(u.iter_mut().zip(v)) {
+        [*u, *v] = project([*x, *y, *z]);
+    }
+}
+
+/// The image-plane point, NaN where there is none: without a branch, as in `rational`.
+#[inline(always)]
+fn pinhole([x, y, z]: [f64; 3]) -> [f64; 2] {
+    let is_before = z > 0.0;
+    [x / z, y / z].map(|v| if is_before { v } else { f64::NAN })
+}
+
+#[inline(always)]
+fn rational(k: &[f64; 8], limit: f64, [x, y, z]: [f64; 3]) -> [f64; 2] {
+    let (x, y) = (x / z, y / z);
+    let is_within = (z > 0.0) & (x * x + y * y <= limit * limit);
+    distorted(k, x, y).map(|v| if is_within { v } else { f64::NAN })
+}
+
+#[inline(always)]
+fn equidistant(k: &[f64; 4], limit: f64, [x, y, z]: [f64; 3]) -> [f64; 2] {
+    let across = x.hypot(y);
+    let angle = across.atan2(z);
+    if angle > limit {
+        return [f64::NAN; 2];
+    }
+    if across == 0.0 {
+        return [0.0; 2];
+    }
+    let scale = fisheye_radius(k, angle) / across;
+    [x * scale, y * scale]
 }
 
 /// Where the radius in the image stops growing, by steps of 0.1 %, on the safe side.

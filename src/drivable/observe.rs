@@ -2,15 +2,13 @@
 //! at cells, so that far away a pixel fills every cell that it covers.
 
 use super::body::Bodies;
+use super::cell_row::{CellRow, SeenCell};
 use super::feet::Feet;
 use super::lattice::CellLattice;
 use super::margin::{Margin, close_gaps};
 use super::scene::FootRanges;
 pub use super::scene::Scene;
 use super::surface::Surface;
-
-/// Ground at less optical depth than this is not looked at, metres.
-const NEAREST_M: f64 = 0.1;
 
 /// What a frame says about a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,6 +38,7 @@ pub enum Evidence {
 #[derive(Clone, Debug, Default)]
 pub struct Observer {
     feet: Feet,
+    cells: CellRow,
     evidence: Vec<Evidence>,
     blocked: Vec<bool>,
 }
@@ -54,20 +53,24 @@ impl Observer {
             feet: &self.feet,
             bodies: Bodies::new(scene, &self.feet, first_row),
             foot_ranges: FootRanges::new(scene),
-            foot_m: scene.view.foot_m(),
             weight_m2: lattice.cell_m * scene.view.height_m() * scene.view.camera().focal_px()[1],
         };
         self.evidence.clear();
+        self.cells.fit(lattice);
         for row in 0..lattice.rows {
-            let cells = 0..lattice.columns;
-            self.evidence
-                .extend(cells.map(|column| look.evidence(lattice.centre_m(row, column))));
+            let [_, y_m] = lattice.centre_m(row, 0);
+            self.cells.look(scene, y_m);
+            let cells = self.cells.cells(scene);
+            (self.evidence).extend(cells.map(|cell| match cell {
+                Some(cell) => look.evidence(&cell),
+                None => Evidence::Unseen,
+            }));
         }
         close_gaps(&mut self.evidence, &mut self.blocked, lattice.columns);
         let margin = Margin {
             scene,
             feet: &self.feet,
-            foot_m: look.foot_m,
+            foot_m: scene.view.foot_m(),
             weight_m2: look.weight_m2,
         };
         for foot in self.feet.all() {
@@ -92,42 +95,29 @@ struct Look<'a> {
     feet: &'a Feet,
     bodies: Bodies<'a>,
     foot_ranges: FootRanges<'a>,
-    /// Ground point under the camera.
-    foot_m: [f64; 2],
     /// Over the squared range, a cell's share of a pixel's length on the ground.
     weight_m2: f64,
 }
 
 impl Look<'_> {
     #[inline]
-    fn evidence(&mut self, point: [f64; 2]) -> Evidence {
-        let Scene {
-            view, horizon_m, ..
-        } = *self.scene;
-        let optical = view.optical_from_ground(point);
-        let (dx, dy) = (point[0] - self.foot_m[0], point[1] - self.foot_m[1]);
-        let squared = dx * dx + dy * dy;
-        if optical[2] < NEAREST_M || squared > horizon_m * horizon_m {
-            return Evidence::Unseen;
-        }
-        let camera = view.camera();
-        let pixel = camera.pixel_from_ray(optical);
-        let Some([row, column]) = pixel.and_then(|pixel| camera.place(pixel)) else {
-            return Evidence::Unseen;
-        };
-        let weight = (self.weight_m2 / squared).min(1.0) as f32;
+    fn evidence(&mut self, cell: &SeenCell) -> Evidence {
+        let [row, column] = cell.place;
+        let weight = (self.weight_m2 / cell.squared_m2).min(1.0) as f32;
         match *self.scene.surface(row, column) {
             Surface::Void => Evidence::Unseen,
             Surface::Standing(standing) => {
                 let foot_row = self.feet.foot_row(row, column);
                 let foot_m = foot_row.and_then(|row| self.foot_ranges.range_m(row, column));
-                if foot_m.is_none_or(|foot_m| squared.sqrt() <= foot_m + standing.depth_m) {
+                if foot_m.is_none_or(|foot_m| cell.squared_m2.sqrt() <= foot_m + standing.depth_m) {
                     Evidence::Taken { weight }
                 } else {
                     Evidence::Hidden
                 }
             }
-            Surface::Flat(_) if self.bodies.overhang(optical, [row, column]) => Evidence::Overhung,
+            Surface::Flat(_) if self.bodies.overhang(cell.optical, cell.place) => {
+                Evidence::Overhung
+            }
             Surface::Flat(cost) => Evidence::Ground { cost, weight },
         }
     }

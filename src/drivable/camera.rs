@@ -1,8 +1,7 @@
 //! A calibrated camera: pixels to rays and back, from a `sensor_msgs/CameraInfo` that fits its image.
 
-use rayon::prelude::*;
-
 use super::lens::Lens;
+pub use super::ray_table::RayTable;
 use crate::msg::CameraInfo;
 use crate::pose::Pose;
 
@@ -114,6 +113,11 @@ impl Camera {
                 image: [image.width, image.height],
             });
         }
+        if size.contains(&0) {
+            return Err(CameraError::Unusable {
+                what: "the image size",
+            });
+        }
         let [fx, skew, cx, fy, cy] = if image.rectified {
             [info.p[0], info.p[1], info.p[2], info.p[5], info.p[6]]
         } else {
@@ -220,43 +224,6 @@ impl Camera {
     pub fn nearest_place(&self, [u, v]: [f64; 2]) -> [usize; 2] {
         let within = |at: f64, count: u32| (at + 0.5).clamp(0.0, f64::from(count) - 1.0) as usize;
         [within(v, self.height), within(u, self.width)]
-    }
-}
-
-/// The rays of a camera's pixels, made once for a calibration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RayTable {
-    width: usize,
-    /// Unit rays in the optical frame, row by row; NaN where a pixel has none.
-    rays: Vec<[f32; 3]>,
-}
-
-impl RayTable {
-    /// Returns the rays of every pixel of `camera`; on all threads of the current pool.
-    pub fn new(camera: &Camera) -> Self {
-        let width = camera.width as usize;
-        let mut rays = vec![[f32::NAN; 3]; width * camera.height as usize];
-        rays.par_chunks_mut(width.max(1))
-            .enumerate()
-            .for_each(|(row, rays)| {
-                for (column, ray) in rays.iter_mut().enumerate() {
-                    if let Some(exact) = camera.ray_from_pixel([column as f64, row as f64]) {
-                        *ray = exact.map(|v| v as f32);
-                    }
-                }
-            });
-        Self { width, rays }
-    }
-
-    /// Returns the unit ray of a pixel in the optical frame; None outside the image or where the
-    /// pixel has no ray.
-    #[inline]
-    pub fn ray(&self, row: usize, column: usize) -> Option<[f64; 3]> {
-        if column >= self.width {
-            return None;
-        }
-        let ray = self.rays.get(row * self.width + column)?.map(f64::from);
-        ray[0].is_finite().then_some(ray)
     }
 }
 
@@ -495,21 +462,6 @@ mod tests {
             };
             Camera::new(&info, image(1280, 720))?;
         }
-        Ok(())
-    }
-
-    #[test]
-    fn the_table_holds_every_pixels_ray_and_none_where_the_lens_has_none() -> Result<()> {
-        let mut info = info();
-        info.d = vec![-0.9, 0.0, 0.0, 0.0, 0.0];
-        let camera = Camera::new(&info, image(1280, 720))?;
-        let table = RayTable::new(&camera);
-        let exact = camera.ray_from_pixel([700.0, 400.0]).context("no ray")?;
-        let held = table.ray(400, 700).context("no ray in the table")?;
-        // Rounding to f32.
-        ensure!((0..3).all(|i| (exact[i] - held[i]).abs() < 1e-7));
-        ensure!(camera.ray_from_pixel([0.0, 0.0]).is_none() && table.ray(0, 0).is_none());
-        ensure!(table.ray(0, 1280).is_none() && table.ray(720, 0).is_none());
         Ok(())
     }
 }

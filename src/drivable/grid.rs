@@ -1,6 +1,8 @@
 //! The rolling grid: what many frames say about each cell, as log-odds that fade. What is blocked is
 //! remembered out of view; what is free there only until something could have come in.
 
+use super::cell_memory::Cell;
+pub use super::grid_config::{GridConfig, GridError};
 use super::lattice::CellLattice;
 use super::observe::Evidence;
 use crate::pose::Pose;
@@ -12,69 +14,9 @@ pub const FREE: i8 = 0;
 /// A cell that must not be entered.
 pub const LETHAL: i8 = 100;
 
-/// Log-odds from which on a cell is decided.
-const DECIDED: f32 = 0.3;
-/// A cell is never surer to be free, nor to be blocked, than this; so two frames turn it.
-const FREE_LIMIT: f32 = -2.0;
-const BLOCKED_LIMIT: f32 = 1.0;
-/// What one look at the ground adds where a pixel is no longer than a cell, and at the least.
-const GROUND_STEP: f32 = 1.0;
-const LEAST_WEIGHT: f32 = 0.7;
-/// What one look at something that stands adds: more, for a missed obstacle costs more.
-const TAKEN_STEP: f32 = 2.2;
-/// The most cells of a grid: 200 m x 200 m at 0.1 m.
-const MOST_CELLS: f64 = 4e6;
-
-/// Extent and memory of a grid.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GridConfig {
-    /// Extent along x and y, metres.
-    pub size_m: [f64; 2],
-    /// Side of a cell, metres; 0.02 to 2.
-    pub resolution_m: f64,
-    /// How far ahead of base_link the grid's middle lies, metres.
-    pub ahead_m: f64,
-    /// Time after which what is not seen again counts for 1/e, seconds.
-    pub decay_s: f64,
-    /// How fast something may come into cells that are not seen, metres a second: a free cell that
-    /// is out of view stays free only until that could be there from the nearest cell that is not.
-    pub entry_mps: f64,
-}
-
-impl Default for GridConfig {
-    fn default() -> Self {
-        Self {
-            size_m: [20.0, 20.0],
-            resolution_m: 0.1,
-            ahead_m: 0.0,
-            decay_s: 3.0,
-            entry_mps: 15.0,
-        }
-    }
-}
-
-/// Why there is no grid, or no frame in it.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum GridError {
-    /// A setting out of range.
-    #[error("grid.{name} is {value}; it must be {range}")]
-    Setting {
-        /// Its name.
-        name: &'static str,
-        /// Its value.
-        value: f64,
-        /// What is accepted.
-        range: &'static str,
-    },
-    /// Evidence for another number of cells.
-    #[error("the grid has {cells} cells, the evidence is for {got}")]
-    Cells {
-        /// Cells of the grid.
-        cells: usize,
-        /// Cells of the evidence.
-        got: usize,
-    },
-}
+/// A grid that would lie more cells than this from the frame's origin is at no place: at 0.1 m it is
+/// farther than the moon, and nearer a cell's place is exact.
+const FARTHEST_CELLS: f64 = 1e10;
 
 /// A published grid.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,52 +45,6 @@ pub struct RollingGrid {
     next_front: Vec<usize>,
 }
 
-/// One cell's memory.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cell {
-    /// Log-odds of being blocked; 0 is unknown.
-    odds: f32,
-    /// Cost of what was last seen to block it.
-    cost: i8,
-}
-
-impl GridConfig {
-    /// Returns the columns and rows; errs on a setting out of range.
-    pub fn check(&self) -> Result<[usize; 2], GridError> {
-        let config = self;
-        let within = |name, value: f64, low: f64, high: f64, range| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(GridError::Setting { name, value, range })
-            }
-        };
-        let m = config.resolution_m;
-        within("resolution_m", m, 0.02, 2.0, "0.02 to 2 m")?;
-        for side_m in config.size_m {
-            within("size_m", side_m, m, 2000.0, "one cell to 2000 m")?;
-        }
-        within(
-            "ahead_m",
-            config.ahead_m,
-            -1000.0,
-            1000.0,
-            "-1000 to 1000 m",
-        )?;
-        within("decay_s", config.decay_s, 0.05, 3600.0, "0.05 to 3600 s")?;
-        within("entry_mps", config.entry_mps, 0.0, 100.0, "0 to 100 m/s")?;
-        let [columns, rows] = config.size_m.map(|side_m| (side_m / m).round());
-        within(
-            "size_m",
-            columns * rows,
-            1.0,
-            MOST_CELLS,
-            "of at most 4 million cells",
-        )?;
-        Ok([columns as usize, rows as usize])
-    }
-}
-
 impl RollingGrid {
     /// Returns an empty grid; errs on a setting out of range.
     pub fn new(config: GridConfig) -> Result<Self, GridError> {
@@ -173,20 +69,26 @@ impl RollingGrid {
         self.stamp_ns = None;
     }
 
-    /// Moves the grid to the vehicle, by whole cells; what leaves it is forgotten.
-    pub fn follow(&mut self, base_in_grid: &Pose) {
+    /// Moves the grid to the vehicle, by whole cells; what leaves it is forgotten. Returns false, with
+    /// the grid empty and where it was, for a pose that is at no place: NaN, or absurdly far.
+    pub fn follow(&mut self, base_in_grid: &Pose) -> bool {
         let m = self.config.resolution_m;
         let (sin, cos) = base_in_grid.yaw().sin_cos();
         let middle = [cos, sin];
         let half = [self.columns as f64 * 0.5, self.rows as f64 * 0.5];
-        let origin = [0, 1].map(|i| {
+        let corner = [0, 1].map(|i| {
             let centre_m = base_in_grid.translation[i] + self.config.ahead_m * middle[i];
-            (centre_m / m - half[i]).round() as i64
+            (centre_m / m - half[i]).round()
         });
-        let by = [0, 1].map(|i| origin[i].saturating_sub(self.origin[i]));
+        if !corner.iter().all(|cells| cells.abs() < FARTHEST_CELLS) {
+            self.clear();
+            return false;
+        }
+        let origin = corner.map(|cells| cells as i64);
+        let by = [0, 1].map(|i| origin[i] - self.origin[i]);
         self.origin = origin;
         if by == [0, 0] {
-            return;
+            return true;
         }
         self.moved.clear();
         self.moved.resize(self.cells.len(), Cell::default());
@@ -204,6 +106,7 @@ impl RollingGrid {
             }
         }
         std::mem::swap(&mut self.cells, &mut self.moved);
+        true
     }
 
     /// Returns where the cells are now.
@@ -312,50 +215,9 @@ impl RollingGrid {
 
     /// Returns the cells as they stand.
     pub fn drivable(&self) -> DrivableGrid {
-        let cells = self.cells.iter().map(|cell| match cell.odds {
-            odds if odds <= -DECIDED => FREE,
-            odds if odds >= DECIDED => cell.cost,
-            _ => UNKNOWN,
-        });
         DrivableGrid {
             lattice: self.lattice(),
-            cells: cells.collect(),
-        }
-    }
-}
-
-impl Cell {
-    #[inline]
-    fn is_free(&self) -> bool {
-        self.odds <= -DECIDED
-    }
-
-    #[inline]
-    fn take(&mut self, evidence: Evidence) {
-        match evidence {
-            Evidence::Unseen => {}
-            // Something may have moved in where the shadow is.
-            Evidence::Hidden => self.odds = self.odds.max(0.0),
-            Evidence::Ground { cost: FREE, weight } => {
-                let step = GROUND_STEP * weight.max(LEAST_WEIGHT);
-                self.odds = (self.odds - step).max(FREE_LIMIT);
-            }
-            Evidence::Ground { cost, weight } => {
-                let step = GROUND_STEP * weight.max(LEAST_WEIGHT);
-                self.odds = (self.odds + step).min(BLOCKED_LIMIT);
-                self.cost = cost;
-            }
-            // One look is enough to say so, two to unsay it.
-            Evidence::Taken { weight } => {
-                let step = TAKEN_STEP * weight.max(LEAST_WEIGHT);
-                self.odds = (self.odds + step).clamp(DECIDED, BLOCKED_LIMIT);
-                self.cost = LETHAL;
-            }
-            // Inferred, not seen: one look at the ground unsays it.
-            Evidence::Overhung => {
-                self.odds = DECIDED;
-                self.cost = LETHAL;
-            }
+            cells: self.cells.iter().map(Cell::value).collect(),
         }
     }
 }
@@ -535,6 +397,29 @@ mod tests {
         ensure!(grid.drivable().cells == [UNKNOWN; 15], "out of the grid");
         grid.follow(&at(-1e9, 1e9));
         ensure!(grid.drivable().cells == [UNKNOWN; 15]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_pose_that_is_at_no_place_empties_the_grid_and_is_told() -> Result<()> {
+        for place in [f64::NAN, f64::INFINITY, 1e300, -1e300, 1e13] {
+            for axis in [0, 1] {
+                let mut grid = grid()?;
+                ensure!(grid.follow(&at(7.0, 3.0)));
+                grid.fuse(0, &[SEEN_TAKEN; 15])?;
+                let before = grid.lattice();
+                let mut pose = at(7.0, 3.0);
+                pose.translation[axis] = place;
+                ensure!(!grid.follow(&pose), "{pose:?}");
+                ensure!(grid.lattice() == before && grid.drivable().cells == [UNKNOWN; 15]);
+                ensure!(grid.follow(&at(-1e8, 3.0)), "the grid goes on");
+                grid.fuse(SECOND, &[SEEN_FREE; 15])?;
+                ensure!(grid.drivable().cells == [FREE; 15]);
+            }
+        }
+        let mut turned = at(7.0, 3.0);
+        turned.rotation = [[f64::NAN; 3]; 3];
+        ensure!(!grid()?.follow(&turned));
         Ok(())
     }
 

@@ -20,6 +20,7 @@ pub mod lens;
 mod margin;
 pub mod messages;
 pub mod observe;
+mod outline;
 pub mod pitch;
 pub mod points;
 mod ray_table;

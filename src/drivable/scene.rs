@@ -34,6 +34,24 @@ impl Scene<'_> {
         id.map_or(&Surface::Void, |id| self.surfaces.surface(*id))
     }
 
+    /// Returns whether a pixel shows something that stands.
+    #[inline]
+    pub(super) fn stands_at(&self, row: usize, column: usize) -> bool {
+        matches!(self.surface(row, column), Surface::Standing(_))
+    }
+
+    /// Returns the pixel of a point at a height over a ground point, whose optical coordinates are
+    /// given; beyond the image's edge, the one on it.
+    #[inline]
+    pub(super) fn place_over(&self, optical: [f64; 3], height_m: f64) -> Option<[usize; 2]> {
+        let up = self.view.optical_up();
+        let lifted = [0, 1, 2].map(|i| optical[i] + height_m * up[i]);
+        let camera = self.view.camera();
+        camera
+            .pixel_from_ray(lifted)
+            .map(|pixel| camera.nearest_place(pixel))
+    }
+
     /// Returns the ground point that a pixel shows, if it shows the ground.
     #[inline]
     pub(super) fn point(&self, row: usize, column: usize) -> Option<[f64; 2]> {

@@ -157,7 +157,7 @@ impl<'a> Bodies<'a> {
         [
             column,
             column.saturating_sub(aside),
-            (column + aside).min(last),
+            column.saturating_add(aside).min(last),
         ]
         .into_iter()
     }

@@ -5,13 +5,17 @@ pub use super::ray_table::RayTable;
 use crate::msg::CameraInfo;
 use crate::pose::Pose;
 
+/// No focal length is longer, and no centre farther from its image; pixels.
+const MOST_PX: f64 = 1e7;
+
 /// Why a CameraInfo cannot be used with an image. Intrinsics are never guessed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CameraError {
     /// K is empty: the driver has no calibration.
     #[error("the camera_info holds no calibration (K is zero); calibrate the camera")]
     Uncalibrated,
-    /// A number that is NaN or infinite, or a focal length that is not positive.
+    /// A number that is NaN, infinite or absurdly large, a focal length that is not positive, or an
+    /// image without pixels.
     #[error("{what} of the camera_info is not usable; calibrate the camera again")]
     Unusable {
         /// The field.
@@ -127,7 +131,8 @@ impl Camera {
             return Err(CameraError::Uncalibrated);
         }
         let matrix = if image.rectified { "P" } else { "K" };
-        let usable = [fx, skew, cx, fy, cy].iter().all(|v| v.is_finite()) && fx > 0.0 && fy > 0.0;
+        let numbers = [fx, skew, cx, fy, cy];
+        let usable = numbers.iter().all(|v| v.abs() <= MOST_PX) && fx > 0.0 && fy > 0.0;
         if !usable {
             return Err(CameraError::Unusable { what: matrix });
         }

@@ -110,6 +110,7 @@ impl Feet {
     /// sixth of that; None where nothing stands at the pixel.
     pub fn lowest_row(&self, row: usize, column: usize, reach: usize) -> Option<usize> {
         let own = self.foot_row(row, column)?;
+        let reach = reach.min(self.columns * STRIDE);
         let left = self.lowest_beside(row, reach, |away| column.checked_sub(away));
         let right = self.lowest_beside(row, reach, |away| Some(column + away));
         Some(left.into_iter().chain(right).fold(own, usize::max))

@@ -68,7 +68,8 @@ pub struct GroundView<'a> {
 }
 
 impl<'a> GroundView<'a> {
-    /// Returns the view of `plane`; None where the camera is not above it, or the plane stands.
+    /// Returns the view of `plane`; None where the camera is not above it, the plane stands, or a number
+    /// of the pose or the plane is not finite.
     pub fn new(camera: &'a Camera, optical_in_grid: &Pose, plane: GroundPlane) -> Option<Self> {
         let [a, b, c] = plane.normal;
         let eye = optical_in_grid.translation;
@@ -87,12 +88,14 @@ impl<'a> GroundView<'a> {
             grid_in_optical.rotate([0.0, 1.0, -b / c]),
             grid_in_optical.apply([0.0, 0.0, pz + (a * px + b * py) / c]),
         ];
-        Some(Self {
+        let optical_up = grid_in_optical.rotate(plane.normal);
+        let mut numbers = columns.iter().chain([&optical_up]).flatten();
+        numbers.all(|value| value.is_finite()).then(|| Self {
             camera,
             optical_in_grid: *optical_in_grid,
             plane,
             optical_from_ground: [0, 1, 2].map(|i| columns.map(|column| column[i])),
-            optical_up: grid_in_optical.rotate(plane.normal),
+            optical_up,
             height_m,
         })
     }

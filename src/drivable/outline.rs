@@ -236,6 +236,7 @@ impl<'a> Outlines<'a> {
         let range_m = self.scene.range_m(run.bottom, run.column);
         let focal_px = self.scene.view.camera().focal_px()[0];
         let reach = range_m.map_or(0.0, |range_m| REACH_M * focal_px / range_m);
+        let reach = reach.min(self.scene.mask.width as f64);
         let step = (reach as usize / STEPS).next_multiple_of(COLUMN_STRIDE);
         let step = step.max(COLUMN_STRIDE);
         let left = self.linked(run, step, |away| run.column.checked_sub(away));

@@ -327,23 +327,7 @@ mod tests {
 
     #[test]
     fn ground_seen_below_a_car_is_not_free_and_ground_beside_and_before_it_is() -> Result<()> {
-        // A body 0.3 m over the ground, on four wheels 0.8 m from its ends.
-        let mut blocks = vec![Block {
-            x: [8.0, 12.0],
-            y: [-0.9, 0.9],
-            z: [0.3, 1.45],
-            id: CAR,
-        }];
-        for x in [8.8, 10.9] {
-            for y in [-0.9, 0.7] {
-                blocks.push(Block {
-                    x: [x, x + 0.5],
-                    y: [y, y + 0.2],
-                    z: [0.0, 0.6],
-                    id: CAR,
-                });
-            }
-        }
+        let blocks = on_wheels([8.0, 12.0], 0.9, [0.3, 1.45]);
         let street = Street::new(&blocks)?;
         let under: Vec<[f64; 2]> = (0..15)
             .flat_map(|i| [-0.75, -0.3, 0.0, 0.45, 0.75].map(|y| [8.15 + 0.1 * f64::from(i), y]))
@@ -364,6 +348,57 @@ mod tests {
         }
         let [before, left, right] = street.at(&[], [[6.0, 0.0], [9.0, 1.6], [9.0, -1.6]])?;
         ensure!([before, left, right].into_iter().all(|e| is_ground(e, 0)));
+        Ok(())
+    }
+
+    /// A body from its lower edge to its roof, on four wheels 0.8 m from its ends.
+    fn on_wheels(x: [f64; 2], half_width: f64, z: [f64; 2]) -> Vec<Block> {
+        let body = Block {
+            x,
+            y: [-half_width, half_width],
+            z,
+            id: CAR,
+        };
+        let axles = [x[0] + 0.8, x[1] - 1.3];
+        let wheels = axles.into_iter().flat_map(|from| {
+            [-half_width, half_width - 0.2].map(|side| Block {
+                x: [from, from + 0.5],
+                y: [side, side + 0.2],
+                z: [0.0, 0.6],
+                id: CAR,
+            })
+        });
+        std::iter::once(body).chain(wheels).collect()
+    }
+
+    #[test]
+    fn a_bus_far_behind_a_car_takes_no_road_before_the_car_and_a_van_takes_its_own() -> Result<()> {
+        let car = || on_wheels([12.0, 16.0], 0.9, [0.3, 1.45]);
+        let bus = on_wheels([30.0, 40.0], 1.25, [0.35, 3.1]);
+        let before: Vec<[f64; 2]> = (0..25)
+            .flat_map(|i| [-0.75, -0.3, 0.05, 0.45, 0.75].map(|y| [9.45 + 0.1 * f64::from(i), y]))
+            .collect();
+        let alone = Street::new(&car())?;
+        let followed = Street::new(&car().into_iter().chain(bus).collect::<Vec<_>>())?;
+        let mut free = 0;
+        for point in before {
+            let ([one], [other]) = (alone.at(&[], [point])?, followed.at(&[], [point])?);
+            ensure!(
+                one == other,
+                "{point:?}: {one:?} alone, {other:?} before a bus"
+            );
+            free += i32::from(is_ground(one, 0));
+        }
+        ensure!(free > 100, "{free} of 125 cells before the car are free");
+        // Its lower edge is higher than any car's.
+        let van = Street::new(&on_wheels([12.0, 17.0], 0.97, [0.39, 2.1]))?;
+        for i in 0..20 {
+            for y in [-0.75, 0.0, 0.75] {
+                let [evidence] = van.at(&[], [[12.15 + 0.1 * f64::from(i), y]])?;
+                let is_blocked = is_taken(evidence) || evidence == Evidence::Overhung;
+                ensure!(is_blocked, "{i} {y}: {evidence:?} below the van");
+            }
+        }
         Ok(())
     }
 

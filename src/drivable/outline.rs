@@ -158,7 +158,8 @@ impl<'a> Outlines<'a> {
         let last = self.first_runs.len().saturating_sub(1).min(sampled + 2);
         let runs = self.runs.get(first..*self.first_runs.get(last)?)?;
         // Beyond the last column looked at, its run may end higher.
-        let is_last = column + COLUMN_STRIDE >= self.scene.mask.width && column % COLUMN_STRIDE > 0;
+        let is_last = column + COLUMN_STRIDE >= self.scene.mask.width
+            && !column.is_multiple_of(COLUMN_STRIDE);
         let (index, _) = (runs.iter().enumerate())
             .filter(|(_, run)| apart(run) <= NEAR_ROWS && (run.bottom < above || is_last))
             .min_by_key(|(_, run)| apart(run))?;

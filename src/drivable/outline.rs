@@ -388,3 +388,37 @@ fn is_cut(side: &[Beside; REACH_STEPS], other: &[Beside; REACH_STEPS]) -> bool {
     let is_outside = matches!(side.get(to_edge), Some(Beside::Outside));
     is_outside && to_edge <= STEPS && to_edge + shown(other) < BONNET_STEPS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivable::surface::Standing;
+    use anyhow::{Context, Result, ensure};
+
+    #[test]
+    fn a_lower_edge_seems_lower_from_afar_and_never_lower_than_the_floor() -> Result<()> {
+        let wheels = Standing::VEHICLE.wheels.context("vehicles have wheels")?;
+        for height_m in [1.5, 1.7, 2.1, 3.4] {
+            let outline = Outline {
+                wheels,
+                height_m,
+                sill_row: 0,
+            };
+            let edge_m = outline.clearance_m();
+            let seen_m = [1.0, 5.0, 10.0, 15.0, 20.0, 1000.0]
+                .map(|depth_m| outline.edge_height_m(1.5, depth_m));
+            ensure!(seen_m[..2] == [edge_m; 2], "near, the edge itself shows");
+            ensure!(seen_m.windows(2).all(|pair| pair[1] <= pair[0]));
+            ensure!(seen_m[5] < edge_m && seen_m[5] > edge_m - FLOOR_BELOW_M);
+        }
+        // The ray that grazes the floor 0.9 m behind the edge is at this height where the edge is.
+        let car = Outline {
+            wheels,
+            height_m: 1.5,
+            sill_row: 0,
+        };
+        let grazing_m = 0.205 + 0.9 * (1.5 - 0.205) / 15.9;
+        ensure!((car.edge_height_m(1.5, 15.0) - grazing_m).abs() < 1e-9);
+        Ok(())
+    }
+}

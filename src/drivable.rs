@@ -2,8 +2,9 @@
 //!
 //! `CameraInfo -> Camera -> GroundView (with a pose and a ground plane) -> Observer (with a mask)
 //! -> Evidence a cell -> RollingGrid -> DrivableGrid`; clouds, scan and boundary are made from the
-//! evidence or the grid. [`surround::Surround`] puts the evidence of several cameras together. Everything is in the frame of the grid, which is fixed (`odom`) or the
-//! vehicle's own (`base_link`); metres, REP-103 axes.
+//! evidence or the grid. [`surround::Surround`] puts the evidence of several cameras together.
+//! Everything is in the frame of the grid, which is fixed (`odom`) or the vehicle's own
+//! (`base_link`); metres, REP-103 axes.
 
 mod body;
 pub mod boundary;
@@ -15,6 +16,7 @@ pub mod feet;
 pub mod grid;
 mod grid_config;
 pub mod ground;
+pub mod ground_mask;
 pub mod lattice;
 pub mod lens;
 mod margin;
@@ -27,5 +29,7 @@ mod ray_table;
 pub mod region;
 pub mod scan;
 mod scene;
+#[cfg(test)]
+mod street;
 pub mod surface;
 pub mod surround;

@@ -1,7 +1,7 @@
 //! The drivable area as messages: grid, clouds, scan and outline.
 
 use super::grid::DrivableGrid;
-use super::points::GroundMask;
+use super::ground_mask::GroundMask;
 use super::scan::ScanFan;
 use crate::msg::{
     Header, LaserScan, OccupancyGrid, PointCloud2, PolygonStamped, Pose, Quaternion, Vector3,

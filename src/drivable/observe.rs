@@ -126,147 +126,30 @@ impl Look<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivable::camera::RayTable;
-    use crate::drivable::camera::{CalibratedImage, Camera};
-    use crate::drivable::ground::GroundView;
-    use crate::drivable::ground::{GroundAttitude, GroundPlane, optical_in_base};
-    use crate::drivable::points::ground_mask;
-    use crate::drivable::surface::SurfaceTable;
-    use crate::labels::ClassTable;
-    use crate::labels::LabelMask;
-    use crate::msg::CameraInfo;
-    use crate::pose::Pose;
-    use anyhow::{Context, Result, ensure};
+    use crate::drivable::street::{Block, CAR, PERSON, ROAD, Street, WALL};
+    use anyhow::{Result, ensure};
 
-    const ROAD: u8 = 0;
-    const PAVEMENT: u8 = 1;
-    const WALL: u8 = 2;
-    const SKY: u8 = 3;
-    const CAR: u8 = 4;
-    const PERSON: u8 = 5;
-
-    /// An upright box on the ground: x and y, from and to, height over the ground, from and to.
-    struct Block {
-        x: [f64; 2],
-        y: [f64; 2],
-        z: [f64; 2],
-        id: u8,
-    }
-
-    /// A level road 8 m wide with pavements and blocks, seen from 1.5 m.
-    struct Street {
-        camera: Camera,
-        rays: RayTable,
-        surfaces: SurfaceTable,
-        optical: Pose,
-        mask: LabelMask,
-    }
-
-    impl Street {
-        fn new(blocks: &[Block]) -> Result<Self> {
-            let info = CameraInfo {
-                width: 640,
-                height: 360,
-                k: [457.0, 0.0, 319.5, 0.0, 457.0, 179.5, 0.0, 0.0, 1.0],
-                ..CameraInfo::default()
-            };
-            let image = CalibratedImage {
-                frame_id: "",
-                width: 640,
-                height: 360,
-                rectified: false,
-            };
-            let camera = Camera::new(&info, image)?;
-            let optical = optical_in_base([0.0; 2], 1.5, 0.0, 0.0);
-            let mut ids = Vec::with_capacity(640 * 360);
-            for row in 0..360 {
-                for column in 0..640 {
-                    let pixel = [f64::from(column), f64::from(row)];
-                    let ray = camera.ray_from_pixel(pixel).context("a ray")?;
-                    ids.push(id_along(optical.rotate(ray), blocks));
-                }
-            }
-            let names = ["Road", "Pavement", "Wall", "Sky", "Car", "Person"];
-            let classes = ClassTable {
-                names: names.map(str::to_owned).to_vec(),
-                palette: vec![[0; 3]; names.len()],
-                drivable: names.map(|name| name == "Road").to_vec(),
-                ignore_id: 255,
-            };
-            Ok(Self {
-                rays: RayTable::new(&camera),
-                camera,
-                surfaces: SurfaceTable::new(&classes),
-                optical,
-                mask: LabelMask {
-                    width: 640,
-                    height: 360,
-                    ids,
-                },
+    /// What the frame says about the cells at points.
+    fn at<const N: usize>(
+        street: &Street,
+        ego: &[u8],
+        points: [[f64; 2]; N],
+    ) -> Result<[Evidence; N]> {
+        let lattice = CellLattice {
+            origin_m: [0.0, -6.0],
+            cell_m: 0.1,
+            columns: 300,
+            rows: 120,
+        };
+        street.with_scene(ego, |scene| {
+            let mut observer = Observer::default();
+            let evidence = observer.observe(scene, &lattice);
+            points.map(|p| {
+                lattice
+                    .cell_at(p)
+                    .map_or(Evidence::Unseen, |at| evidence[at])
             })
-        }
-
-        fn with_scene<T>(&self, ego: &[u8], look: impl FnOnce(&Scene<'_>) -> T) -> Result<T> {
-            let plane = GroundPlane::under(&Pose::IDENTITY, GroundAttitude::Level);
-            let view = GroundView::new(&self.camera, &self.optical, plane).context("a view")?;
-            Ok(look(&Scene {
-                view: &view,
-                rays: &self.rays,
-                mask: &self.mask,
-                surfaces: &self.surfaces,
-                ego_mask: ego,
-                horizon_m: 20.0,
-            }))
-        }
-
-        /// What the frame says about the cells at points.
-        fn at<const N: usize>(&self, ego: &[u8], points: [[f64; 2]; N]) -> Result<[Evidence; N]> {
-            let lattice = CellLattice {
-                origin_m: [0.0, -6.0],
-                cell_m: 0.1,
-                columns: 300,
-                rows: 120,
-            };
-            self.with_scene(ego, |scene| {
-                let mut observer = Observer::default();
-                let evidence = observer.observe(scene, &lattice);
-                points.map(|p| {
-                    lattice
-                        .cell_at(p)
-                        .map_or(Evidence::Unseen, |at| evidence[at])
-                })
-            })
-        }
-    }
-
-    /// The class that a ray from (0, 0, 1.5) meets first.
-    fn id_along(ray: [f64; 3], blocks: &[Block]) -> u8 {
-        let mut nearest = (f64::INFINITY, SKY);
-        if ray[2] < -1e-6 {
-            let steps = 1.5 / -ray[2];
-            let id = if (steps * ray[1]).abs() < 4.0 {
-                ROAD
-            } else {
-                PAVEMENT
-            };
-            nearest = (steps, id);
-        }
-        for block in blocks {
-            let (mut enter, mut leave) = (0.0f64, f64::INFINITY);
-            for (from, direction, [low, high]) in [
-                (0.0, ray[0], block.x),
-                (0.0, ray[1], block.y),
-                (1.5, ray[2], block.z),
-            ] {
-                let (a, b) = ((low - from) / direction, (high - from) / direction);
-                enter = enter.max(a.min(b));
-                leave = leave.min(a.max(b));
-            }
-            if enter <= leave && enter < nearest.0 {
-                nearest = (enter, block.id);
-            }
-        }
-        nearest.1
+        })
     }
 
     fn is_ground(evidence: Evidence, expected: i8) -> bool {
@@ -280,7 +163,8 @@ mod tests {
     #[test]
     fn road_and_pavement_are_seen_as_far_as_the_horizon_and_within_the_view() -> Result<()> {
         let street = Street::new(&[])?;
-        let [near, side, far, beyond, behind, aside] = street.at(
+        let [near, side, far, beyond, behind, aside] = at(
+            &street,
             &[],
             [
                 [6.0, 0.0],
@@ -315,8 +199,11 @@ mod tests {
             id: WALL,
         };
         let street = Street::new(&[wall])?;
-        let [before, on, hidden, beside] =
-            street.at(&[], [[7.7, 0.0], [8.15, 0.0], [19.0, 0.0], [10.0, 2.0]])?;
+        let [before, on, hidden, beside] = at(
+            &street,
+            &[],
+            [[7.7, 0.0], [8.15, 0.0], [19.0, 0.0], [10.0, 2.0]],
+        )?;
         ensure!(is_ground(before, 0) && is_taken(on), "{before:?} {on:?}");
         ensure!(
             hidden == Evidence::Hidden && is_ground(beside, 0),
@@ -340,13 +227,13 @@ mod tests {
         });
         ensure!(seen_road.count() > 30, "the road shows below the body");
         for point in under {
-            let [evidence] = street.at(&[], [point])?;
+            let [evidence] = at(&street, &[], [point])?;
             ensure!(
                 is_taken(evidence) || evidence == Evidence::Overhung,
                 "{point:?} under the body: {evidence:?}"
             );
         }
-        let [before, left, right] = street.at(&[], [[6.0, 0.0], [9.0, 1.6], [9.0, -1.6]])?;
+        let [before, left, right] = at(&street, &[], [[6.0, 0.0], [9.0, 1.6], [9.0, -1.6]])?;
         ensure!([before, left, right].into_iter().all(|e| is_ground(e, 0)));
         Ok(())
     }
@@ -382,7 +269,7 @@ mod tests {
         let followed = Street::new(&car().into_iter().chain(bus).collect::<Vec<_>>())?;
         let mut free = 0;
         for point in before {
-            let ([one], [other]) = (alone.at(&[], [point])?, followed.at(&[], [point])?);
+            let ([one], [other]) = (at(&alone, &[], [point])?, at(&followed, &[], [point])?);
             ensure!(
                 one == other,
                 "{point:?}: {one:?} alone, {other:?} before a bus"
@@ -394,7 +281,7 @@ mod tests {
         let van = Street::new(&on_wheels([12.0, 17.0], 0.97, [0.39, 2.1]))?;
         for i in 0..20 {
             for y in [-0.75, 0.0, 0.75] {
-                let [evidence] = van.at(&[], [[12.15 + 0.1 * f64::from(i), y]])?;
+                let [evidence] = at(&van, &[], [[12.15 + 0.1 * f64::from(i), y]])?;
                 let is_blocked = is_taken(evidence) || evidence == Evidence::Overhung;
                 ensure!(is_blocked, "{i} {y}: {evidence:?} below the van");
             }
@@ -411,7 +298,8 @@ mod tests {
             id: PERSON,
         };
         let street = Street::new(&[leg])?;
-        let [before, left, right, behind, clear] = street.at(
+        let [before, left, right, behind, clear] = at(
+            &street,
             &[],
             [
                 [5.9, 0.0],
@@ -432,46 +320,8 @@ mod tests {
         let street = Street::new(&[])?;
         let ego: Vec<u8> = (0..640 * 360).map(|at| u8::from(at / 640 >= 300)).collect();
         // Row 300 shows the ground at 1.5 * 457 / 120.5 = 5.7 m.
-        let [masked, clear] = street.at(&ego, [[5.0, 0.0], [6.5, 0.0]])?;
+        let [masked, clear] = at(&street, &ego, [[5.0, 0.0], [6.5, 0.0]])?;
         ensure!(masked == Evidence::Unseen && is_ground(clear, 0));
         Ok(())
-    }
-
-    #[test]
-    fn the_masks_cloud_lies_on_the_ground_and_on_feet_alone() -> Result<()> {
-        let wall = Block {
-            x: [8.0, 8.2],
-            y: [-1.0, 1.0],
-            z: [0.0, 1.8],
-            id: WALL,
-        };
-        let street = Street::new(&[wall])?;
-        let confidence = vec![200; 640 * 360];
-        street.with_scene(&[], |scene| {
-            let mut feet = Feet::default();
-            feet.find(scene.mask, scene.surfaces, 0);
-            let cloud = ground_mask(scene, &feet, &confidence, 320);
-            ensure!((cloud.width, cloud.height) == (320, 180));
-            ensure!(cloud.points.len() == 320 * 180 && cloud.ids.len() == 320 * 180);
-            ensure!(cloud.confidence == vec![200; 320 * 180]);
-            let mut feet_met = 0;
-            for (at, (point, id)) in cloud.points.iter().zip(&cloud.ids).enumerate() {
-                let [x, y, z] = *point;
-                match *id {
-                    SKY => ensure!(x.is_nan()),
-                    WALL if x.is_nan() => {}
-                    WALL => {
-                        feet_met += 1;
-                        // Half a pixel of 0.09 m, and the 2 rows that a pixel of this size is.
-                        ensure!((z - 8.0).abs() < 0.2 && x.abs() < 1.1, "{point:?}");
-                    }
-                    _ if x.is_nan() => ensure!(at / 320 < 112, "ground nearer than the horizon"),
-                    _ => ensure!((y - 1.5).abs() < 1e-3, "the optical y axis points down"),
-                }
-            }
-            // 2 m at 8 m and 457 pixels are 114 columns of 640.
-            ensure!((54..=60).contains(&feet_met), "{feet_met} feet");
-            Ok(())
-        })?
     }
 }

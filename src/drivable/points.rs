@@ -1,9 +1,7 @@
-//! Points of one frame for costmaps: what stands, what is clear, and the mask on the ground.
+//! Points of one frame for costmaps: what stands, and what is clear.
 
-use super::feet::Feet;
 use super::lattice::CellLattice;
-use super::observe::{Evidence, Scene};
-use super::surface::Surface;
+use super::observe::Evidence;
 
 /// Returns the middles of the cells in which `mark_cost` or more begins: those beside a cell seen
 /// as cheaper ground. Two-dimensional, in the grid's frame, metres.
@@ -53,70 +51,6 @@ pub fn drivable_points(
         })
         .map(|(at, _)| lattice.centre_m(at / columns, at % columns))
         .collect()
-}
-
-/// A mask, its confidence and the ground under it, of one size.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GroundMask {
-    /// Pixels a row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// Class ids, `[height, width]`.
-    pub ids: Vec<u8>,
-    /// Confidence, `[height, width]`; empty where none is given.
-    pub confidence: Vec<u8>,
-    /// Points in the camera's optical frame, `[height, width]`, metres: where a pixel of flat
-    /// ground, or the foot of what stands, is. NaN elsewhere: above feet, in the sky, beyond the
-    /// horizon, on the vehicle itself.
-    pub points: Vec<[f32; 3]>,
-}
-
-/// Returns the scene's mask at `width` pixels a row and the height in proportion, each pixel that of
-/// the mask in the middle of its block. `confidence` is `[height, width]` of the mask, or empty;
-/// `feet` are of the same mask.
-pub fn ground_mask(scene: &Scene<'_>, feet: &Feet, confidence: &[u8], width: usize) -> GroundMask {
-    let mask = scene.mask;
-    let width = width.clamp(1, mask.width.max(1));
-    let height = (mask.height * width / mask.width.max(1)).max(1);
-    let mut out = GroundMask {
-        width,
-        height,
-        ids: Vec::with_capacity(width * height),
-        confidence: Vec::new(),
-        points: Vec::with_capacity(width * height),
-    };
-    for y in 0..height {
-        let row = (2 * y + 1) * mask.height / (2 * height);
-        let below = (2 * y + 3) * mask.height / (2 * height);
-        for x in 0..width {
-            let column = (2 * x + 1) * mask.width / (2 * width);
-            let at = row * mask.width + column;
-            let id = mask.ids.get(at).copied().unwrap_or(u8::MAX);
-            out.ids.push(id);
-            out.confidence.extend(confidence.get(at));
-            let is_own = scene.ego_mask.get(at).is_some_and(|own| *own != 0);
-            let place = match scene.surfaces.surface(id) {
-                _ if is_own => None,
-                Surface::Void => None,
-                Surface::Flat(_) => Some(row),
-                // The run's lowest pixel of this size stands for its foot.
-                Surface::Standing(_) => feet.foot_row(row, column).filter(|foot| *foot < below),
-            };
-            let point = place.and_then(|row| optical_point(scene, row, column));
-            out.points.push(point.unwrap_or([f32::NAN; 3]));
-        }
-    }
-    out
-}
-
-/// The ground point that a pixel shows, in the optical frame.
-fn optical_point(scene: &Scene<'_>, row: usize, column: usize) -> Option<[f32; 3]> {
-    let point = scene.view.point_from_ray(scene.rays.ray(row, column)?)?;
-    let foot = scene.view.foot_m();
-    let range_m = (point[0] - foot[0]).hypot(point[1] - foot[1]);
-    let optical = scene.view.optical_from_ground([point[0], point[1]]);
-    (range_m < scene.horizon_m).then(|| optical.map(|v| v as f32))
 }
 
 #[cfg(test)]

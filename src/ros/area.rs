@@ -15,6 +15,7 @@ use super::rejection::Rejection;
 use crate::drivable::config::DrivableConfig;
 use crate::drivable::grid::RollingGrid;
 use crate::drivable::ground::{GroundAttitude, GroundPlane, GroundView};
+use crate::drivable::ground_mask::FoundGround;
 use crate::drivable::observe::{Observer, Scene};
 use crate::drivable::pitch::pitched_down;
 use crate::drivable::surface::SurfaceTable;
@@ -192,13 +193,12 @@ impl Area {
             evidence: seen,
         };
         let mut messages = layers.messages(frame.wanted);
-        layers::add_costmap(
-            &mut messages,
-            frame,
-            &scene,
-            self.observer.feet(),
-            settings.costmap_width,
-        );
+        let found = FoundGround {
+            feet: self.observer.feet(),
+            lattice: &lattice,
+            evidence: self.observer.evidence(),
+        };
+        layers::add_costmap(&mut messages, frame, &scene, &found, settings.costmap_width);
         Ok(messages)
     }
 

@@ -5,14 +5,14 @@ use super::super::params::AreaSettings;
 use super::AreaFrame;
 use crate::drivable::boundary::drivable_boundary;
 use crate::drivable::config::DrivableConfig;
-use crate::drivable::feet::Feet;
 use crate::drivable::grid::RollingGrid;
+use crate::drivable::ground_mask::{FoundGround, ground_mask};
 use crate::drivable::lattice::CellLattice;
 use crate::drivable::messages::{
     laser_scan, occupancy_grid, organised_cloud, point_cloud, polygon,
 };
 use crate::drivable::observe::{Evidence, Scene};
-use crate::drivable::points::{drivable_points, ground_mask, obstacle_points};
+use crate::drivable::points::{drivable_points, obstacle_points};
 use crate::drivable::region::keep_region;
 use crate::drivable::scan::{ScanFan, free_space_scan};
 use crate::msg::{Header, Message, Stamp};
@@ -100,7 +100,7 @@ pub(super) fn add_costmap(
     messages: &mut Messages,
     frame: &AreaFrame<'_>,
     scene: &Scene<'_>,
-    feet: &Feet,
+    found: &FoundGround<'_>,
     width: i64,
 ) {
     let wanted = frame.wanted;
@@ -111,14 +111,14 @@ pub(super) fn add_costmap(
     let confidence = segmentation.confidence.as_ref();
     let confidence = confidence.map_or(&[][..], |confidence| &confidence.values);
     let width = usize::try_from(width).unwrap_or(1);
-    let mut mask = ground_mask(scene, feet, confidence, width);
+    let mut mask = ground_mask(scene, found, confidence, width);
     if !std::ptr::eq(scene.mask, &segmentation.mask) {
         // What is not sure has no point, but a class: a mask holds nothing else.
         let whole = Scene {
             mask: &segmentation.mask,
             ..*scene
         };
-        mask.ids = ground_mask(&whole, feet, &[], width).ids;
+        mask.ids = ground_mask(&whole, found, &[], width).ids;
     }
     let size = [mask.width, mask.height];
     let mono = |rows: &[u8]| image_message(frame.header, size, "mono8", rows);

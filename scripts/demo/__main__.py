@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 NODE = "/ecmnet"
 IMAGE = "/demo/image"
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 START_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 30.0
 # The grid reaches as far ahead as the camera sees ground well. What is drawn once needs no more
@@ -159,7 +160,8 @@ def run(args: argparse.Namespace, bag: Path, topics: Topics) -> None:
         os.environ,
         ROS_DOMAIN_ID=str(1 + os.getpid() % 100),
         ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
-        FASTDDS_DEFAULT_PROFILES_FILE=str(CHECKOUT / "config" / "fastdds_large_images.xml"),
+        # The names of Fast DDS 2 and 3; without the profile images do not fit its shared memory.
+        **dict.fromkeys(PROFILE_VARIABLES, str(CHECKOUT / "config" / "fastdds_large_images.xml")),
     )
     ground = ["--ground"] if topics.has_ground else []
     node = subprocess.Popen(

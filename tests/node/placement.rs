@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::diagnostics::{status_that, value, watch};
 use super::drivable::{AREA, CLOUD_TYPE, COSTMAP_POINTS, GRID_TYPE, Published, UNKNOWN};
-use super::graph::{Graph, Peer, wait_for};
+use super::graph::{Graph, Node, Peer, wait_for};
 use super::parameters::{set, text};
 use super::pictures::rgb_image;
 
@@ -38,6 +38,12 @@ fn mounting() -> Value {
     mounting["transforms"][0]["transform"]["rotation"] =
         json!({"x": -0.5, "y": 0.5, "z": -0.5, "w": 0.5});
     mounting
+}
+
+/// A node whose camera's place parameters tell, with one more parameter.
+fn mounted_node(graph: &Graph, more: &str) -> Result<Node> {
+    let place = ["-p", "grid.frame:=base_link", "-p", "camera.height_m:=1.5"];
+    graph.running_node(&[&place[..], &["-p", more]].concat())
 }
 
 /// Publishes images until diagnostics count a reason for which there is no drivable area.
@@ -120,14 +126,7 @@ fn what_is_missing_for_the_ground_is_counted_and_masks_go_on() -> Result<()> {
 #[test]
 fn a_camera_whose_place_the_parameters_tell_needs_no_transforms() -> Result<()> {
     let graph = Graph::new()?;
-    let _node = graph.running_node(&[
-        "-p",
-        "grid.frame:=base_link",
-        "-p",
-        "camera.height_m:=1.5",
-        "-p",
-        "camera.pitch_deg:=10.0",
-    ])?;
+    let _node = mounted_node(&graph, "camera.pitch_deg:=10.0")?;
     let mut peer = graph.peer("camera")?;
     peer.subscribe(AREA, GRID_TYPE)?;
     peer.advertise_images("/image", true)?;
@@ -153,14 +152,7 @@ fn the_vehicles_own_parts_are_not_ground_and_a_picture_that_does_not_fit_is_told
     image::GrayImage::from_pixel(48, 32, image::Luma([255])).save(&own)?;
     let small = graph.folder().join("small.png");
     image::GrayImage::new(40, 32).save(&small)?;
-    let _node = graph.running_node(&[
-        "-p",
-        "grid.frame:=base_link",
-        "-p",
-        "camera.height_m:=1.5",
-        "-p",
-        &format!("ego_mask:={}", small.display()),
-    ])?;
+    let _node = mounted_node(&graph, &format!("ego_mask:={}", small.display()))?;
     let mut peer = graph.peer("camera")?;
     watch(&mut peer)?;
     peer.subscribe(AREA, GRID_TYPE)?;
@@ -223,14 +215,7 @@ fn nothing_of_the_ground_is_received_or_made_for_nobody() -> Result<()> {
 #[test]
 fn a_kept_grid_is_there_before_anybody_reads_it() -> Result<()> {
     let graph = Graph::new()?;
-    let _node = graph.running_node(&[
-        "-p",
-        "drivable.enable:=true",
-        "-p",
-        "grid.frame:=base_link",
-        "-p",
-        "camera.height_m:=1.5",
-    ])?;
+    let _node = mounted_node(&graph, "drivable.enable:=true")?;
     let mut peer = graph.peer("camera")?;
     watch(&mut peer)?;
     peer.advertise_images("/image", true)?;

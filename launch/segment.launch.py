@@ -115,7 +115,7 @@ def node(given: dict[str, str]) -> Node:
         parameters.append(given["params_file"])
     parameters += [{name: given[name]} for name in ("weights", "device") if given[name]]
     if given["cameras"]:
-        parameters.append({"cameras": list(camera_topics(given))})
+        parameters.append({"cameras": [name for name, _ in camera_topics(given)]})
     for name in ("autostart", "use_sim_time"):
         if given[name]:
             parameters.append({name: truth(given[name])})
@@ -134,22 +134,21 @@ def node(given: dict[str, str]) -> Node:
     )
 
 
-def camera_topics(given: dict[str, str]) -> dict[str, str]:
-    """The topic of each camera by its name, which is empty where there is but one."""
+def camera_topics(given: dict[str, str]) -> list[tuple[str, str]]:
+    """Name and topic of each camera; the name is empty where there is but one."""
     if not given["cameras"]:
-        return {"": given["camera"]}
-    pairs = [pair.partition("=") for pair in given["cameras"].split()]
-    for name, _, topic in pairs:
-        if not name or not topic:
-            raise ValueError(f"'{given['cameras']}' is no list of NAME=TOPIC for cameras")
-    return {name: topic for name, _, topic in pairs}
+        return [("", given["camera"])]
+    pairs = [pair.partition("=")[::2] for pair in given["cameras"].split()]
+    if not all(name and topic for name, topic in pairs):
+        raise ValueError(f"'{given['cameras']}' is no list of NAME=TOPIC for cameras")
+    return pairs
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     """The cameras' topics, and what the profile calls the node's."""
     profile = profiles()[given["profile"]] if given["profile"] else {}
     rules = {}
-    for place, (name, topic) in enumerate(camera_topics(given).items()):
+    for place, (name, topic) in enumerate(camera_topics(given)):
         prefix = f"{name}/" if name else ""
         rules[f"{prefix}image"] = topic
         number = re.search(r"/camera(\d+)/", topic)

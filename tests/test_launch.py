@@ -278,6 +278,13 @@ def test_cameras_without_topics_end_the_launch(prefix: Path, camera: Node) -> No
     assert launch.found("'front left' is no list of NAME=TOPIC for cameras"), launch.written()
 
 
+def test_two_cameras_of_one_name_are_refused_by_the_node(prefix: Path, camera: Node) -> None:
+    launch = Launch(prefix, "cameras:=front=/front/image_raw front=/left/image_raw")
+    launch.process.wait(DEADLINE_S)
+    launch.reader.join(DEADLINE_S)
+    assert launch.found("two cameras are named 'front'"), launch.written()
+
+
 @pytest.mark.parametrize(
     ("topic", "kind"),
     [("/rear/image_raw", Image), ("/rear/image_raw/compressed", CompressedImage)],

@@ -4,6 +4,7 @@ use super::feet::Feet;
 use super::lattice::CellLattice;
 use super::observe::{Evidence, Scene};
 use super::surface::Surface;
+use crate::labels::LabelMask;
 
 /// A mask, its confidence and the ground under it, of one size.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,14 +44,16 @@ impl FoundGround<'_> {
     }
 }
 
-/// Returns the scene's mask at `width` pixels a row and the height in proportion, each pixel that of
-/// the mask in the middle of its block. `confidence` is `[height, width]` of the mask, or empty.
+/// Returns `labels` at `width` pixels a row and the height in proportion, each pixel that of the mask in
+/// the middle of its block, with the place that the scene's mask, of the same size, gives it: what that
+/// one is not sure of has a class, but no point. `confidence` is `[height, width]` of them, or empty.
 ///
 /// A costmap that reads classes at points would free a car's own place by the road that shows between
 /// its wheels: such ground has no point.
 pub fn ground_mask(
     scene: &Scene<'_>,
     found: &FoundGround<'_>,
+    labels: &LabelMask,
     confidence: &[u8],
     width: usize,
 ) -> GroundMask {
@@ -70,8 +73,9 @@ pub fn ground_mask(
         for x in 0..width {
             let column = (2 * x + 1) * mask.width / (2 * width);
             let at = row * mask.width + column;
-            let id = mask.ids.get(at).copied().unwrap_or(u8::MAX);
-            out.ids.push(id);
+            let [label, id] =
+                [labels, mask].map(|mask| mask.ids.get(at).copied().unwrap_or(u8::MAX));
+            out.ids.push(label);
             out.confidence.extend(confidence.get(at));
             let is_own = scene.ego_mask.get(at).is_some_and(|own| *own != 0);
             let place = match scene.surfaces.surface(id) {
@@ -123,7 +127,7 @@ mod tests {
                 lattice: &lattice,
                 evidence: observer.evidence(),
             };
-            ground_mask(scene, &found, &vec![200; 640 * 360], 320)
+            ground_mask(scene, &found, scene.mask, &vec![200; 640 * 360], 320)
         })
     }
 

@@ -111,15 +111,7 @@ pub(super) fn add_costmap(
     let confidence = segmentation.confidence.as_ref();
     let confidence = confidence.map_or(&[][..], |confidence| &confidence.values);
     let width = usize::try_from(width).unwrap_or(1);
-    let mut mask = ground_mask(scene, found, confidence, width);
-    if !std::ptr::eq(scene.mask, &segmentation.mask) {
-        // What is not sure has no point, but a class: a mask holds nothing else.
-        let whole = Scene {
-            mask: &segmentation.mask,
-            ..*scene
-        };
-        mask.ids = ground_mask(&whole, found, &[], width).ids;
-    }
+    let mask = ground_mask(scene, found, &segmentation.mask, confidence, width);
     let size = [mask.width, mask.height];
     let mono = |rows: &[u8]| image_message(frame.header, size, "mono8", rows);
     messages.costmap_label_mask = wanted.costmap_label_mask.then(|| mono(&mask.ids));

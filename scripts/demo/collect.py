@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from ground import Ground
 from rclpy.executors import ExternalShutdownException
@@ -23,6 +22,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
+from stamps import stamp_ns
 from vision_msgs.msg import LabelInfo
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -184,11 +184,6 @@ def follow_input(collector: Collector, closed: threading.Event) -> None:
     for line in sys.stdin:
         collector.offset_ns = int(line)
     closed.set()
-
-
-def stamp_ns(stamp: Time) -> int:
-    """A ROS stamp as nanoseconds."""
-    return stamp.sec * 10**9 + stamp.nanosec
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from PIL import ImageDraw
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
+from stamps import stamp_ns
 from tf2_msgs.msg import TFMessage
 
 OUTPUTS = {
@@ -48,8 +49,7 @@ class Ground:
 
     def keep(self, output: str, message: object) -> None:
         """Keep a message with the others of its frame."""
-        stamp = message.header.stamp
-        ns = stamp.sec * 10**9 + stamp.nanosec
+        ns = stamp_ns(message.header.stamp)
         frame = self.frames.setdefault(ns, {})
         frame[output] = message
         if len(frame) == len(OUTPUTS) and ns in self.poses:
@@ -62,8 +62,7 @@ class Ground:
         """Keep where the vehicle was."""
         for transform in message.transforms:
             if transform.child_frame_id == "base_link":
-                stamp = transform.header.stamp
-                self.poses[stamp.sec * 10**9 + stamp.nanosec] = transform.transform
+                self.poses[stamp_ns(transform.header.stamp)] = transform.transform
 
     def save(self, path: Path) -> None:
         """Write the picture, if a frame had everything."""

@@ -21,6 +21,7 @@ import tf2_msgs.msg
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from rosbags.rosbag2 import Reader
+from stamps import stamp_ns
 from tf2_msgs.msg import TFMessage
 
 READY_TIMEOUT_S = 60.0
@@ -85,8 +86,7 @@ def restamped(raw: bytes, offset_ns: int, *, type_: type) -> bytes:
         message = deserialize_message(raw, TFMessage)
         for transform in message.transforms:
             stamp = transform.header.stamp
-            moved = divmod(stamp.sec * 10**9 + stamp.nanosec + offset_ns, 10**9)
-            stamp.sec, stamp.nanosec = moved
+            stamp.sec, stamp.nanosec = divmod(stamp_ns(stamp) + offset_ns, 10**9)
         return serialize_message(message)
     form = "<iI" if raw[1] == 1 else ">iI"
     sec, nanosec = struct.unpack_from(form, raw, STAMP_AT)

@@ -129,19 +129,19 @@ __device__ __forceinline__ Half8 half8_fetch(const Half8* at) {
 }
 
 // Adds to `sum` every `step`th of `count` parts of eight channels that lie `stride` pixels apart, from part
-// `first` on. Four loads are under way together.
+// `first` on. Six loads are under way together.
 __device__ __forceinline__ void add_parts(float (&sum)[8], const Half8* parts, int first, int step, int count,
                                           unsigned stride) {
-    for (; first < count; first += 4 * step) {
-        Half8 some[4];
+    for (; first < count; first += 6 * step) {
+        Half8 some[6];
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 6; i++) {
             const int part = first + i * step;
             some[i] = half8_zero();
             if (part < count) some[i] = half8_fetch(parts + part * stride);
         }
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 6; i++) {
             float part[8];
             floats_from_half8(part, some[i]);
 #pragma unroll
@@ -175,13 +175,17 @@ struct EdabDense {
     static constexpr int THREADS = WARPS * 32;
     static constexpr int h = C / 2, H8 = h / 8, C8 = C / 8;
     // Each thread has one pixel, and a share of its channels, of u, l and g.
-    static constexpr int SLOTS = T::padded <= 128 ? 128 : 256, MOST = THREADS / SLOTS, SHARES = MOST < H8 ? MOST : H8;
+    static constexpr int SLOTS = T::padded <= 64 ? 64 : T::padded <= 128 ? 128 : 256;
+    static constexpr int MOST = THREADS / SLOTS, SHARES = MOST < H8 ? MOST : H8;
     static constexpr int ITEMS = H8 / SHARES;
     static_assert(SLOTS >= T::padded && SHARES >= 1, "a thread for each pixel");
-    // A warp's task is 16 pixels, or several one after the other.
-    static constexpr int TASKS = T::padded / 16, ROUNDS = (TASKS + WARPS - 1) / WARPS;
     // Blocks of 8 channels whose sums are under way together.
     static constexpr int TOGETHER = C8 < 4 ? C8 : 4;
+    // A warp's task is 16 pixels, or several one after the other; where tasks are few, two warps take one,
+    // with half of the channels of x' each.
+    static constexpr int TASKS = T::padded / 16, ROUNDS = (TASKS + WARPS - 1) / WARPS;
+    static constexpr int PARTS = 2 * TASKS <= WARPS && C8 >= 2 * TOGETHER ? 2 : 1, X8 = C8 / PARTS;
+    static_assert(PARTS == 1 || T::gains - T::u1 >= TASKS * PARTS * H8 / 2 * 32 * 16, "room for a half of r");
     static_assert(ITEMS * SHARES == H8, "shares of one size");
 
     int y0, x0, pixel;
@@ -193,7 +197,7 @@ struct EdabDense {
     // their channels of x.
     unsigned spot[2];
     bool is_inside[2], is_own[2];
-    __half2 x[C8][2];
+    __half2 x[X8][2];
 
     // Takes this tile.
     __device__ __forceinline__ void locate(const EdabTrunk& p, int tile) {
@@ -204,7 +208,7 @@ struct EdabDense {
         const int y = y0 + pixel / T::columns, column = x0 + pixel % T::columns;
         const bool inside = pixel < T::pixels && y >= 0 && y < p.height && column >= 0 && column < p.width;
         at = threadIdx.x / SLOTS % SHARES * (p.height * p.width) + (inside ? y * p.width + column : 0);
-        if (ROUNDS == 1) locate_task(p, min(int(threadIdx.x / 32), TASKS - 1));
+        if (ROUNDS == 1) locate_task(p, min(int(threadIdx.x / 32) / PARTS, TASKS - 1));
     }
 
     // Lets x and u of the tile come, which other blocks wrote a barrier of the grid ago; x only where each
@@ -233,12 +237,12 @@ struct EdabDense {
     }
 
     __device__ __forceinline__ void load_x(const EdabTrunk& p) {
-        const unsigned step = p.height * p.width * 4;
+        const unsigned step = p.height * p.width * 4, first = threadIdx.x / 32 % PARTS * X8 * step;
 #pragma unroll
-        for (int n = 0; n < C8; n++) {
+        for (int n = 0; n < X8; n++) {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                unsigned word = __ldcg(reinterpret_cast<const unsigned*>(p.x) + (spot[i] + n * step));
+                unsigned word = __ldcg(reinterpret_cast<const unsigned*>(p.x) + (spot[i] + first + n * step));
                 x[n][i] = *reinterpret_cast<__half2*>(&word);
             }
         }
@@ -267,7 +271,8 @@ struct EdabDense {
         const __half* pre = reinterpret_cast<const __half*>(weights + W::pre);
 #pragma unroll
         for (int round = 0; round < ROUNDS; round++) {
-            const int task = warp + round * WARPS, row = task * 16 + lane / 4;
+            const int task = warp / PARTS + round * WARPS, row = task * 16 + lane / 4;
+            const int part = warp % PARTS, part_first = part * X8;
             if (task >= TASKS) continue;
             if (ROUNDS > 1) locate_task(p, task), load_x(p);
             __half2* out = reinterpret_cast<__half2*>(p.x_out);
@@ -278,7 +283,7 @@ struct EdabDense {
 #pragma unroll
             for (int k = 0; k < W::k_h; k++) m[k] = load_a(m_row + k * 16);
 #pragma unroll
-            for (int first = 0; first < C8; first += TOGETHER) {
+            for (int first = 0; first < X8; first += TOGETHER) {
                 float d[TOGETHER][4];
 #pragma unroll
                 for (int n = 0; n < TOGETHER; n++) {
@@ -288,7 +293,7 @@ struct EdabDense {
                         d[n][2 * i] = before.x, d[n][2 * i + 1] = before.y;
                     }
                 }
-                const uint2* b = reinterpret_cast<const uint2*>(weights + W::expand) + first * 32 + lane;
+                const uint2* b = reinterpret_cast<const uint2*>(weights + W::expand) + (part_first + first) * 32 + lane;
 #pragma unroll
                 for (int k = 0; k < W::k_h; k++) {
 #pragma unroll
@@ -297,31 +302,54 @@ struct EdabDense {
                 FragmentA next[TOGETHER / 2];
 #pragma unroll
                 for (int n = 0; n < TOGETHER; n++) {
-                    const int c = (first + n) * 8 + lane % 4 * 2;
+                    const int c = (part_first + first + n) * 8 + lane % 4 * 2;
                     __half2 scale = half2_at(pre, c), shift = half2_at(pre + C, c), bend = half2_at(pre + 2 * C, c);
 #pragma unroll
                     for (int i = 0; i < 2; i++) {
                         __half2 sum = __floats2half2_rn(d[n][2 * i], d[n][2 * i + 1]);
                         __half2 value = bent2(__hfma2(sum, scale, shift), bend);
                         next[n / 2].r[n % 2 * 2 + i] = *reinterpret_cast<unsigned*>(&value);
-                        store_where(stores[i], out + (spot[i] + (first + n) * plane * 4), p.begins ? sum : value);
+                        store_where(stores[i], out + (spot[i] + (part_first + first + n) * plane * 4), p.begins ? sum : value);
                     }
                 }
-                const uint2* c = reinterpret_cast<const uint2*>(weights + W::reduce) + first / 2 * H8 * 32 + lane;
+                const uint2* c =
+                    reinterpret_cast<const uint2*>(weights + W::reduce) + (part_first + first) / 2 * H8 * 32 + lane;
 #pragma unroll
                 for (int k = 0; k < TOGETHER / 2; k++) {
 #pragma unroll
                     for (int j = 0; j < H8; j++) mma(r[j], next[k], c[(k * H8 + j) * 32]);
                 }
             }
-            // The rows are this warp's own: all of it has read m.
-            __syncwarp();
+            constexpr int R8 = H8 / PARTS;
+            if constexpr (PARTS == 2) {
+                // Each warp keeps its part of r, and gives the other to the other one: where means and gates were.
+                float4* given = reinterpret_cast<float4*>(shared + T::u1) + task * H8 * 32 + lane;
 #pragma unroll
-            for (int j = 0; j < H8; j++) {
+                for (int j = 0; j < R8; j++) {
+                    // Both are read, so that no register is told by an index of the warp.
+                    float4 lower = make_float4(r[j][0], r[j][1], r[j][2], r[j][3]);
+                    float4 upper = make_float4(r[R8 + j][0], r[R8 + j][1], r[R8 + j][2], r[R8 + j][3]);
+                    given[(part * R8 + j) * 32] = part ? lower : upper;
+                    float4 kept = part ? upper : lower;
+                    r[j][0] = kept.x, r[j][1] = kept.y, r[j][2] = kept.z, r[j][3] = kept.w;
+                }
+                asm volatile("bar.sync %0, 64;" ::"r"(task + 1) : "memory");
+#pragma unroll
+                for (int j = 0; j < R8; j++) {
+                    float4 other = given[((1 - part) * R8 + j) * 32];
+                    r[j][0] += other.x, r[j][1] += other.y, r[j][2] += other.z, r[j][3] += other.w;
+                }
+            } else {
+                // The rows are this warp's own: all of it has read m.
+                __syncwarp();
+            }
+#pragma unroll
+            for (int j = 0; j < R8; j++) {
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
                     __half2 value = is_inside[i] ? __floats2half2_rn(r[j][2 * i], r[j][2 * i + 1]) : zero;
-                    *reinterpret_cast<__half2*>(rs + (row + 8 * i) * T::narrow + j * 8 + lane % 4 * 2) = value;
+                    __half* to = rs + (row + 8 * i) * T::narrow + (part * R8 + j) * 8 + lane % 4 * 2;
+                    *reinterpret_cast<__half2*>(to) = value;
                 }
             }
         }

@@ -8,8 +8,8 @@
 // column_means [tiles_y, W, h]. local_sums [h] is in 2^-16ths, so that all blocks can add to it in any order.
 // taps: f16 [h/8, 20, 8] = l1's three taps, bias, bend, then l2, g1, g2.
 //
-// A block makes 8 x tile_w pixels of 8 channels: first the vertical taps, of the columns that the
-// horizontal ones reach, into shared memory, then the horizontal ones. In the first half a thread has
+// A block makes ROWS (4 or 8) x tile_w pixels of 8 channels: first the vertical taps, of the columns that
+// the horizontal ones reach, into shared memory, then the horizontal ones. In the first half a thread has
 // some rows of a column, with all of their loads under way together; in the second, lanes are columns x
 // rows, for the sums along both. f16 arithmetic, f32 sums.
 #pragma once
@@ -27,16 +27,15 @@ struct EdabBranches {
     int tile_w;
 };
 
-constexpr int BRANCH_ROWS = 8;  // of a tile
 constexpr float LOCAL_UNIT = 1.f / 65536.f;
 
 // Pixels between a tile's rows in shared memory: those of eight lanes, four columns of two rows, then lie in
 // different banks.
 __host__ __device__ constexpr int edab_branch_stride(int columns) { return (columns + 3) / 8 * 8 + 4; }
 
-// Bytes of shared memory for tiles of `tile_w` columns and dilations up to `reach`.
-__host__ __device__ constexpr int edab_branch_bytes(int tile_w, int reach) {
-    return 2 * BRANCH_ROWS * edab_branch_stride(tile_w + 2 * reach) * 16;
+// Bytes of shared memory for tiles of `rows` x `tile_w` pixels and dilations up to `reach`.
+__host__ __device__ constexpr int edab_branch_bytes(int rows, int tile_w, int reach) {
+    return 2 * rows * edab_branch_stride(tile_w + 2 * reach) * 16;
 }
 
 // Three taps with their PReLU, of eight channels.
@@ -73,7 +72,8 @@ __device__ __forceinline__ void scattered_sums(float (&v)[8]) {
     }
 }
 
-// A tile: 8 of `h` channels, and where its pixels begin.
+// A tile of so many rows: 8 of `h` channels, and where its pixels begin.
+template <int ROWS>
 struct EdabBranchTile {
     int block, x, y;
     unsigned row_means, column_means;  // where its parts begin
@@ -83,67 +83,67 @@ struct EdabBranchTile {
         const int column = index / tiles_y, tile_y = index % tiles_y, tile_x = column % tiles_x;
         block = column / tiles_x;
         x = tile_x * tile_w;
-        y = tile_y * BRANCH_ROWS;
+        y = tile_y * ROWS;
         row_means = (tile_x * height + y) * h + block * 8;
         column_means = tile_y * width * h + block * 8;
     }
 };
 
 // `shared` is free again after a barrier of the block. `between` is called once the loads are through.
-template <int WARPS, int H, typename Between>
-__device__ __forceinline__ void edab_depthwise(const EdabBranches& p, const EdabBranchTile& tile, const Half8* all_taps,
-                                               Half8* shared, Between between) {
+template <int WARPS, int H, int ROWS, typename Between>
+__device__ __forceinline__ void edab_depthwise(const EdabBranches& p, const EdabBranchTile<ROWS>& tile,
+                                               const Half8* all_taps, Half8* shared, Between between) {
     constexpr int THREADS = WARPS * 32;
-    __shared__ float row_parts[BRANCH_ROWS][WARPS][8], local_parts[WARPS][8];
+    __shared__ float row_parts[ROWS][WARPS][8], local_parts[WARPS][8];
     const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32;
     const int d = p.dilation, x0 = tile.x, end = min(x0 + p.tile_w, p.width), columns = p.tile_w + 2 * d;
     const int stride = edab_branch_stride(columns);
     // Pixels of a plane fit in 28 bits, so all offsets in 32.
     const unsigned plane = tile.block * (p.height * p.width);
     Half8* rows_l = shared;
-    Half8* rows_g = rows_l + BRANCH_ROWS * stride;
+    Half8* rows_g = rows_l + ROWS * stride;
     const Half8* taps = all_taps + tile.block * 20;
     {
-        constexpr int COLUMNS = 128, ROWS = BRANCH_ROWS * COLUMNS / THREADS;
-        const int first = tid / COLUMNS * ROWS, y = tile.y + first;
+        constexpr int COLUMNS = 128, OWN = ROWS * COLUMNS / THREADS;
+        const int first = tid / COLUMNS * OWN, y = tile.y + first;
         // The rows that this thread reads, none beyond the map's.
-        unsigned own_row[ROWS + 2], above_row[ROWS], below_row[ROWS];
+        unsigned own_row[OWN + 2], above_row[OWN], below_row[OWN];
         auto row_of = [&](int y) { return plane + unsigned(min(max(y, 0), p.height - 1) * p.width); };
 #pragma unroll
-        for (int r = 0; r < ROWS + 2; r++) own_row[r] = row_of(y - 1 + r);
+        for (int r = 0; r < OWN + 2; r++) own_row[r] = row_of(y - 1 + r);
 #pragma unroll
-        for (int r = 0; r < ROWS; r++) above_row[r] = row_of(y + r - d), below_row[r] = row_of(y + r + d);
+        for (int r = 0; r < OWN; r++) above_row[r] = row_of(y + r - d), below_row[r] = row_of(y + r + d);
         for (int column = tid % COLUMNS; column < columns; column += COLUMNS) {
             const int x = x0 - d + column;
             const bool is_inside = x >= 0 && x < p.width, is_near = x >= x0 - 1 && x <= end;
             // Through the first-level cache, which the barrier of the grid has emptied: rows are read several times.
             const Half8* u = p.u + (is_inside ? x : 0);
-            Half8 own[ROWS + 2], above[ROWS], below[ROWS];
+            Half8 own[OWN + 2], above[OWN], below[OWN];
 #pragma unroll
-            for (int r = 0; r < ROWS + 2; r++) own[r] = u[own_row[r]];
+            for (int r = 0; r < OWN + 2; r++) own[r] = u[own_row[r]];
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) above[r] = u[above_row[r]], below[r] = u[below_row[r]];
+            for (int r = 0; r < OWN; r++) above[r] = u[above_row[r]], below[r] = u[below_row[r]];
             if (y < 1) own[0] = half8_zero();
 #pragma unroll
-            for (int r = 1; r < ROWS + 2; r++) {
+            for (int r = 1; r < OWN + 2; r++) {
                 if (y - 1 + r >= p.height) own[r] = half8_zero();
             }
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) {
+            for (int r = 0; r < OWN; r++) {
                 if (y + r < d) above[r] = half8_zero();
                 if (y + r + d >= p.height) below[r] = half8_zero();
             }
             Half8* to = rows_g + first * stride + column;
             const Strip far(taps + 10);
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) {
+            for (int r = 0; r < OWN; r++) {
                 to[r * stride] = is_inside ? far.of(above[r], own[r + 1], below[r]) : half8_zero();
             }
             if (is_near) {
                 Half8* to = rows_l + first * stride + column;
                 const Strip near(taps);
 #pragma unroll
-                for (int r = 0; r < ROWS; r++) {
+                for (int r = 0; r < OWN; r++) {
                     to[r * stride] = is_inside ? near.of(own[r], own[r + 1], own[r + 2]) : half8_zero();
                 }
             }
@@ -152,14 +152,14 @@ __device__ __forceinline__ void edab_depthwise(const EdabBranches& p, const Edab
     between();
     __syncthreads();
 
-    constexpr int COLUMNS = 64, GROUPS = THREADS / COLUMNS, ROWS = BRANCH_ROWS / GROUPS, LANES = 32 / GROUPS;
-    const int first = lane / LANES * ROWS;
-    float row_sums[ROWS][8] = {}, local_sum[8] = {};
+    constexpr int COLUMNS = 64, GROUPS = THREADS / COLUMNS, OWN = ROWS / GROUPS, LANES = 32 / GROUPS;
+    const int first = lane / LANES * OWN;
+    float row_sums[OWN][8] = {}, local_sum[8] = {};
     for (int step = 0; step < p.tile_w; step += COLUMNS) {
         const int column = step + warp * LANES + lane % LANES, x = x0 + column;
         float column_sum[8] = {};
 #pragma unroll
-        for (int r = 0; r < ROWS; r++) {
+        for (int r = 0; r < OWN; r++) {
             const int y = tile.y + first + r;
             if (x < end && y < p.height) {
                 const unsigned to = plane + y * p.width + x;
@@ -188,7 +188,7 @@ __device__ __forceinline__ void edab_depthwise(const EdabBranches& p, const Edab
         }
     }
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
+    for (int r = 0; r < OWN; r++) {
         scattered_sums<8, 1, LANES>(row_sums[r]);
         const int channel = (lane & 1 ? 4 : 0) + (lane & 2 ? 2 : 0) + (LANES == 8 && lane & 4 ? 1 : 0);
 #pragma unroll
@@ -199,13 +199,13 @@ __device__ __forceinline__ void edab_depthwise(const EdabBranches& p, const Edab
     local_sum[0] += __shfl_xor_sync(~0u, local_sum[0], 16);
     if (lane < 8) local_parts[warp][(lane & 1 ? 4 : 0) + (lane & 2 ? 2 : 0) + (lane & 4 ? 1 : 0)] = local_sum[0];
     __syncthreads();
-    // Thread 8 r + c adds up row r; those of r = BRANCH_ROWS the local sum.
-    if (tid < 8 * (BRANCH_ROWS + 1)) {
+    // Thread 8 r + c adds up row r; those of r = ROWS the local sum.
+    if (tid < 8 * (ROWS + 1)) {
         const int row = tid / 8, c = tid % 8;
         float sum = 0.f;
 #pragma unroll
-        for (int w = 0; w < WARPS; w++) sum += row < BRANCH_ROWS ? row_parts[row][w][c] : local_parts[w][c];
-        if (row == BRANCH_ROWS) {
+        for (int w = 0; w < WARPS; w++) sum += row < ROWS ? row_parts[row][w][c] : local_parts[w][c];
+        if (row == ROWS) {
             atomicAdd(p.local_sums + tile.block * 8 + c, static_cast<unsigned long long>(__float2ll_rn(sum / LOCAL_UNIT)));
         } else if (tile.y + row < p.height) {
             p.row_means[tile.row_means + row * H + c] = __float2half_rn(sum * p.per_column);

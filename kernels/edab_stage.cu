@@ -36,7 +36,7 @@ struct EdabStage {
     int dilations[16];
 };
 
-template <int C, int TH, int TW, int WARPS, bool STAGED>
+template <int C, int TH, int TW, int ROWS, int WARPS, bool STAGED>
 __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     using T = EdabTile<C, TH, TW>;
     using W = EdabWeights<C>;
@@ -45,7 +45,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     constexpr bool IS_WHOLE = C == 16;
     const int staged_bytes = !STAGED ? 0 : IS_WHOLE ? (p.count + 1) * W::bytes : W::dense_bytes + 2 * W::taps_bytes;
     unsigned char* tile_shared = shared + staged_bytes;
-    check_shared_bytes(staged_bytes + max(T::bytes, edab_branch_bytes(p.tile_w, p.reach)));
+    check_shared_bytes(staged_bytes + max(T::bytes, edab_branch_bytes(ROWS, p.tile_w, p.reach)));
     __shared__ Prefetch prefetch;
     // Some bytes of a step's weights, from 0 on in turn; the last with its taps, of which there are two.
     auto fetch_weights = [&](int step, int from, int to) {
@@ -82,7 +82,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     int located = begun;
     dense.locate(trunk, located);
     dense.begin(trunk);
-    EdabBranchTile branch_tile;
+    EdabBranchTile<ROWS> branch_tile;
     int branch_located = -1;
     for (int step = 0;; step++) {
         const unsigned char* weights = (STAGED ? shared : p.weights) + (STAGED && !IS_WHOLE ? 0 : step * W::bytes);
@@ -125,7 +125,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
                 branch_located = tile;
                 branch_tile.locate(tile, p.tiles_x, p.tiles_y, p.tile_w, p.height, p.width, C / 2);
             }
-            edab_depthwise<WARPS, C / 2>(branches, branch_tile, taps, reinterpret_cast<Half8*>(tile_shared), [&] {
+            edab_depthwise<WARPS, C / 2, ROWS>(branches, branch_tile, taps, reinterpret_cast<Half8*>(tile_shared), [&] {
                 if (tile == first) fetch_rest();
             });
         }
@@ -146,20 +146,22 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     }
 }
 
-// BLOCKS: at least as many on one multiprocessor.
-#define EDAB_STAGE(NAME, C, TH, TW, WARPS, BLOCKS)                                             \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
+// TH x TW pixels are the dense step's tile, ROWS those of the depthwise one's. BLOCKS: at least as many on
+// one multiprocessor.
+#define EDAB_STAGE(NAME, C, TH, TW, ROWS, BLOCKS)                                              \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS)                                  \
         edab_stage_##NAME(const __grid_constant__ EdabStage p) {                               \
-        edab_stage<C, TH, TW, WARPS, true>(p);                                                 \
+        edab_stage<C, TH, TW, ROWS, 8, true>(p);                                               \
     }                                                                                          \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
+    extern "C" __global__ void __launch_bounds__(256, BLOCKS)                                  \
         edab_stage_##NAME##_lean(const __grid_constant__ EdabStage p) {                        \
-        edab_stage<C, TH, TW, WARPS, false>(p);                                                \
+        edab_stage<C, TH, TW, ROWS, 8, false>(p);                                              \
     }
 
-EDAB_STAGE(16_small, 16, 8, 8, 8, 2)
-EDAB_STAGE(16, 16, 8, 16, 8, 2)
+EDAB_STAGE(16_small, 16, 8, 8, 4, 2)
+EDAB_STAGE(16_medium, 16, 7, 12, 4, 2)
+EDAB_STAGE(16, 16, 8, 16, 4, 2)
 EDAB_STAGE(64, 64, 8, 16, 8, 2)
-EDAB_STAGE(128_small, 128, 4, 8, 8, 1)
+EDAB_STAGE(128_small, 128, 4, 8, 4, 1)
 EDAB_STAGE(128, 128, 8, 8, 8, 1)
 EDAB_STAGE(128_large, 128, 8, 16, 8, 1)

@@ -7,7 +7,7 @@
 // rows     [out_height] taps into the image's rows; those past the image repeat its last one
 // columns  [out_width] taps into the image's columns, likewise
 // input    [out_height, out_width, 4] f16: three channels in the weights' order, then 0
-// flag     u32, set to 0: the head raises it where logits are not finite
+// flag     u32 [4], set to 0: the head raises the first where logits are not finite
 //
 // One thread a pixel of the output, one row of threads a row, so that the row's taps are uniform.
 // Limits: out_height at most 65,535. Arithmetic: integers up to the byte, then f32, unfused, in the
@@ -39,7 +39,7 @@ struct Params {
     const Tap* rows;
     const Tap* columns;
     uint2* input;
-    uint32_t* flag;
+    uint4* flag;
     uint64_t step;
     uint32_t height;
     uint32_t width;
@@ -150,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(256) preprocess(const __grid_consta
     const Tap column = p.columns[min(x, p.out_width - 1)];
     grid_dependency_wait();
     grid_dependency_release();
-    if (x == 0 && y == 0) *p.flag = 0;
+    if (x == 0 && y == 0) *p.flag = make_uint4(0, 0, 0, 0);
     if (x >= p.out_width) return;
     float value[3];
     resampled_row(p, column, row.low, value);

@@ -16,11 +16,13 @@ mod error;
 mod graph;
 mod launch;
 mod memory;
+mod staging;
 
 pub use error::CudaError;
 pub(crate) use graph::{Event, Graph};
 pub(crate) use launch::{Kernel, Launch, Stream};
 pub(crate) use memory::{Buffer, Element, PinnedBuffer};
+pub(crate) use staging::copy_past_caches;
 
 use super::survey::GpuDescription;
 use error::check;

@@ -19,36 +19,50 @@ mod weights;
 /// Threads of a block.
 const THREADS: u32 = 256;
 
-/// One instance of the kernel, by its dense tile: of kernels/edab_stage.cu.
+/// One instance of the kernel, by the tiles of its two steps: of kernels/edab_stage.cu.
 struct Shape {
     name: &'static str,
-    /// Pixels, `[rows, columns]`.
+    /// Pixels of the dense step's, `[rows, columns]`.
     tile: [usize; 2],
+    /// Rows of the depthwise step's.
+    strip_rows: usize,
 }
 
 /// Instances for maps of 16, 64 and 128 channels, those of small tiles first: they are the faster where each
 /// tile finds a multiprocessor of its own.
 fn shapes(channels: usize) -> &'static [Shape] {
-    const fn shape(name: &'static str, tile: [usize; 2]) -> Shape {
-        Shape { name, tile }
+    const fn shape(name: &'static str, tile: [usize; 2], strip_rows: usize) -> Shape {
+        Shape {
+            name,
+            tile,
+            strip_rows,
+        }
     }
     match channels {
         128 => {
             const {
                 &[
-                    shape("128_small", [4, 8]),
-                    shape("128", [8, 8]),
-                    shape("128_large", [8, 16]),
+                    shape("128_small", [4, 8], 4),
+                    shape("128", [8, 8], 8),
+                    shape("128_large", [8, 16], 8),
                 ]
             }
         }
-        64 => const { &[shape("64", [8, 16])] },
-        _ => const { &[shape("16_small", [8, 8]), shape("16", [8, 16])] },
+        64 => const { &[shape("64", [8, 16], 8)] },
+        _ => {
+            const {
+                &[
+                    shape("16_small", [8, 8], 4),
+                    shape("16_medium", [7, 12], 4),
+                    shape("16", [8, 16], 4),
+                ]
+            }
+        }
     }
 }
 
-/// Rows and most columns of a depthwise step's tile.
-const DEPTHWISE_TILE: [usize; 2] = [8, 64];
+/// Most columns of a depthwise step's tile.
+const STRIP_COLUMNS: usize = 64;
 
 /// Most blocks of EDAB in a stage.
 const MAX_BLOCKS: usize = 16;
@@ -66,7 +80,7 @@ pub(crate) struct EdabStage {
 
 /// An instance of the kernel on this card.
 struct Variant {
-    tile: [usize; 2],
+    shape: &'static Shape,
     kernel: Kernel,
     launch: Launch,
     /// Blocks that fit on the card together.
@@ -97,14 +111,18 @@ impl EdabScratch {
         };
         let x = most(&|c, [h, w]| c * h * w);
         let channels = most(&|c, _| c / 2);
-        let tiles = |size| DepthwiseTiles::new(size).tiles;
+        let row_parts = |c, [h, w]: [usize; 2]| w.div_ceil(STRIP_COLUMNS) * h * c / 2;
+        let column_parts = |c, [h, w]: [usize; 2]| {
+            let rows = shapes(c).iter().map(|shape| shape.strip_rows);
+            h.div_ceil(rows.min().unwrap_or(1)) * w * c / 2
+        };
         Ok(Self {
             x: [Buffer::new(gpu, x)?, Buffer::new(gpu, x)?],
             u: [Buffer::new(gpu, x / 2)?, Buffer::new(gpu, x / 2)?],
             l: Buffer::new(gpu, x / 2)?,
             g: Buffer::new(gpu, x / 2)?,
-            row_means: Buffer::new(gpu, most(&|c, size| tiles(size)[1] * size[0] * c / 2))?,
-            column_means: Buffer::new(gpu, most(&|c, size| tiles(size)[0] * size[1] * c / 2))?,
+            row_means: Buffer::new(gpu, most(&row_parts))?,
+            column_means: Buffer::new(gpu, most(&column_parts))?,
             local_sums: [Buffer::new(gpu, channels)?, Buffer::new(gpu, channels)?],
             barrier: Buffer::from_slice(gpu, &[0])?,
         })
@@ -136,14 +154,6 @@ struct StageParameters {
     tiles_y: i32,
     reach: i32,
     dilations: [i32; MAX_BLOCKS],
-}
-
-/// How the depthwise step divides a map.
-#[derive(Clone, Copy)]
-struct DepthwiseTiles {
-    width: usize,
-    /// Rows and columns of them.
-    tiles: [usize; 2],
 }
 
 impl EdabStage {
@@ -221,8 +231,16 @@ impl EdabStage {
         for map in [u0, u1, &scratch.l, &scratch.g] {
             map.check_len("an EDAB stage's trunk and branches", len / 2)?;
         }
-        let DepthwiseTiles { width, tiles } = DepthwiseTiles::new(size);
-        let [tiles_y, tiles_x] = tiles;
+        let dense_tiles = |variant: &Variant| {
+            let [rows, columns] = variant.shape.tile;
+            size[0].div_ceil(rows) * size[1].div_ceil(columns)
+        };
+        let fits = |variant: &&Variant| dense_tiles(variant) <= self.multiprocessors;
+        let last = &self.variants[self.variants.len() - 1];
+        let variant = self.variants.iter().find(fits).unwrap_or(last);
+        let strip_columns = STRIP_COLUMNS.min(size[1]);
+        let tiles_y = size[0].div_ceil(variant.shape.strip_rows);
+        let tiles_x = size[1].div_ceil(strip_columns);
         (scratch.row_means).check_len("an EDAB stage's row means", tiles_x * size[0] * h)?;
         (scratch.column_means).check_len("an EDAB stage's column means", tiles_y * size[1] * h)?;
         for sums in &scratch.local_sums {
@@ -245,19 +263,12 @@ impl EdabStage {
             per_row: 1.0 / size[0] as f32,
             per_column: 1.0 / size[1] as f32,
             per_pixel: 1.0 / (size[0] * size[1]) as f32,
-            tile_w: width as i32,
+            tile_w: strip_columns as i32,
             tiles_x: tiles_x as i32,
             tiles_y: tiles_y as i32,
             reach: reach(&self.dilations) as i32,
             dilations: kernel_dilations(&self.dilations),
         };
-        let dense_tiles = |variant: &Variant| {
-            let [rows, columns] = variant.tile;
-            size[0].div_ceil(rows) * size[1].div_ceil(columns)
-        };
-        let fits = |variant: &&Variant| dense_tiles(variant) <= self.multiprocessors;
-        let last = &self.variants[self.variants.len() - 1];
-        let variant = self.variants.iter().find(fits).unwrap_or(last);
         let tiles = dense_tiles(variant).max(tiles_y * tiles_x * h / 8) as u32;
         let launch = Launch {
             grid: [tiles.min(variant.resident), 1, 1],
@@ -269,25 +280,14 @@ impl EdabStage {
     }
 }
 
-impl DepthwiseTiles {
-    fn new([height, width]: [usize; 2]) -> Self {
-        let [rows, columns] = DEPTHWISE_TILE;
-        let columns = columns.min(width);
-        Self {
-            width: columns,
-            tiles: [height.div_ceil(rows), width.div_ceil(columns)],
-        }
-    }
-}
-
 impl Variant {
     fn new(
         gpu: &Gpu,
         channels: usize,
         dilations: &[usize],
-        shape: &Shape,
+        shape: &'static Shape,
     ) -> Result<Self, CudaError> {
-        let shared_bytes = |is_staged| shared_bytes(channels, dilations, shape.tile, is_staged);
+        let shared_bytes = |is_staged| shared_bytes(channels, dilations, shape, is_staged);
         // The kernel's own static shared memory comes on top.
         let is_staged = shared_bytes(true) + 5120 <= gpu.shared_memory_bytes() as usize;
         let suffix = if is_staged { "" } else { "_lean" };
@@ -297,7 +297,7 @@ impl Variant {
             ..Launch::new([1, 1, 1], THREADS, shared_bytes(is_staged) as u32)
         };
         Ok(Self {
-            tile: shape.tile,
+            shape,
             resident: kernel.resident_blocks(&launch)? * gpu.multiprocessors(),
             kernel,
             launch,
@@ -320,12 +320,8 @@ fn reach(dilations: &[usize]) -> usize {
 }
 
 /// Shared memory of `edab_stage_*`, which checks it.
-fn shared_bytes(
-    channels: usize,
-    dilations: &[usize],
-    [tile_h, tile_w]: [usize; 2],
-    is_staged: bool,
-) -> usize {
+fn shared_bytes(channels: usize, dilations: &[usize], shape: &Shape, is_staged: bool) -> usize {
+    let [tile_h, tile_w] = shape.tile;
     let h = channels / 2;
     let [rows, columns] = [tile_h + 2, tile_w + 2];
     let strip = tile_h * columns;
@@ -336,9 +332,8 @@ fn shared_bytes(
     let lines = rows.next_multiple_of(16) + columns.next_multiple_of(16);
     let narrow = (h + 8) * 2;
     let dense = (r + u1 + 2 * lines) * narrow + (h * 2).next_multiple_of(16) + h * 4;
-    let [rows, columns] = DEPTHWISE_TILE;
-    let stride = (columns + 2 * reach(dilations) + 3) / 8 * 8 + 4;
-    let depthwise = 2 * rows * stride * 16;
+    let stride = (STRIP_COLUMNS + 2 * reach(dilations) + 3) / 8 * 8 + 4;
+    let depthwise = 2 * shape.strip_rows * stride * 16;
     let weights = match (is_staged, channels) {
         (false, _) => 0,
         (true, 16) => (dilations.len() + 1) * step_bytes(channels),

@@ -167,8 +167,7 @@ impl Ffm {
         })
     }
 
-    /// Puts FFM's part that does not need `maps.m3` on `stream`: up to the scan. The first kernel waits for
-    /// all before it to end, since `m1` and `m2` come from other streams.
+    /// Puts FFM's part that does not need `maps.m3` on `stream`, which waits for `m1` and `m2`: up to the scan.
     ///
     /// Errs if a buffer is too small for its map, or a map is empty.
     pub(crate) fn launch_scan(
@@ -178,7 +177,7 @@ impl Ffm {
         scratch: &FfmScratch,
     ) -> Result<(), CudaError> {
         maps.check()?;
-        self.launch_in(&stream.in_order(), maps, scratch)?;
+        self.launch_in(stream, maps, scratch)?;
         let buffers = [&scratch.u, &scratch.projected, &scratch.scanned];
         self.scan
             .launch(stream, buffers, maps.size[0] * maps.size[1])

@@ -1,6 +1,6 @@
 //! The host's side of a frame: the camera's bytes to the device, the mask back.
 
-use super::driver::{Buffer, CudaError, Gpu, PinnedBuffer, Stream};
+use super::driver::{Buffer, CudaError, Gpu, PinnedBuffer, Stream, copy_past_caches};
 use super::head::MaskBuffer;
 use super::preprocess::ImageLayout;
 use crate::error::{Error, Result};
@@ -47,7 +47,10 @@ impl FrameBuffers {
             let left = image.len() - sent;
             let piece = (left / 2).clamp(PIECE_BYTES[0], PIECE_BYTES[1]).min(left);
             let place = sent..sent + piece;
-            self.staging.as_mut_slice()[place.clone()].copy_from_slice(&image[place.clone()]);
+            copy_past_caches(
+                &mut self.staging.as_mut_slice()[place.clone()],
+                &image[place.clone()],
+            );
             self.bytes.copy_range_from(&self.staging, place, stream)?;
             sent += piece;
         }

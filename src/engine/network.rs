@@ -175,7 +175,7 @@ impl GpuNetwork {
         }
         self.ffm.launch_scan(stream, &ffm, &maps.ffm)?;
         deepest.ends.hold(stream)?;
-        self.ffm.launch_out(&stream.in_order(), &ffm, &maps.ffm)?;
+        self.ffm.launch_out(stream, &ffm, &maps.ffm)?;
         for (i, skip) in maps.skips.iter().enumerate() {
             for (name, map) in [("line", &skip.line), ("msau", &skip.out)] {
                 observe(&Observed {

@@ -10,6 +10,9 @@ use crate::preprocess::{InputFit, InputNormalisation};
 /// Threads of a block, along a row.
 const THREADS: u32 = 256;
 
+/// The flag's, and what lies up to the mask: copied with it.
+const FLAG_BYTES: usize = 16;
+
 /// Most rows of a grid.
 const MAX_ROWS: usize = 65_535;
 
@@ -105,7 +108,7 @@ impl Preprocess {
         let layout = &plan.layout;
         bytes.check_len("the image", layout.bytes)?;
         input.check_len("the network's input", height * width * 4)?;
-        flag.check_len("the flag", size_of::<u32>())?;
+        flag.check_len("the flag", FLAG_BYTES)?;
         let kind = Kind::of(layout.format);
         let InputNormalisation {
             rgb_places,
@@ -258,23 +261,27 @@ mod tests {
     }
 
     /// Returns the device's input and flag, both poisoned before.
-    fn on_the_device(gpu: &Gpu, image: &ImageView<'_>, fit: InputFit) -> Result<(Vec<f16>, u8)> {
+    fn on_the_device(
+        gpu: &Gpu,
+        image: &ImageView<'_>,
+        fit: InputFit,
+    ) -> Result<(Vec<f16>, Vec<u8>)> {
         let preprocess = Preprocess::new(gpu, &normalisation())?;
         let stream = gpu.stream();
         let input = Buffer::<f16>::new(gpu, 4 * fit.network[0] * fit.network[1])?;
-        let flag = Buffer::<u8>::new(gpu, 16)?;
+        let flag = Buffer::<u8>::new(gpu, FLAG_BYTES)?;
         input.fill_bytes(0xff, &stream)?;
         flag.fill_bytes(0xff, &stream)?;
         let bytes = Buffer::from_slice(gpu, image.used())?;
         let plan = preprocess.plan(gpu, ImageLayout::from(image), fit)?;
         preprocess.launch(&stream, &plan, &bytes, &input, &flag)?;
-        Ok((input.to_vec()?, flag.to_vec()?[0]))
+        Ok((input.to_vec()?, flag.to_vec()?))
     }
 
     /// The arithmetic is the CPU's, step by step, so that the values are its own, rounded once.
     fn assert_is_the_cpus(gpu: &Gpu, image: &ImageView<'_>, fit: InputFit) -> Result {
         let (got, flag) = on_the_device(gpu, image, fit)?;
-        assert_eq!(flag, 0);
+        assert_eq!(flag, [0; FLAG_BYTES]);
         let want = input_from_image(image, fit, &normalisation());
         let plane = fit.network[0] * fit.network[1];
         for (pixel, got) in got.chunks_exact(4).enumerate() {
@@ -334,7 +341,7 @@ mod tests {
             image: size,
         };
         let plan = preprocess.plan(&gpu, ImageLayout::from(&image), fit)?;
-        let [short, long] = [1, 16].map(|n| Buffer::<u8>::new(&gpu, n));
+        let [short, long] = [1, FLAG_BYTES].map(|n| Buffer::<u8>::new(&gpu, n));
         let input = Buffer::<f16>::new(&gpu, 64)?;
         let error = preprocess.launch(&gpu.stream(), &plan, &short?, &input, &long?);
         assert!(matches!(error, Err(CudaError::Size { expected: 48, .. })));
@@ -348,7 +355,7 @@ mod tests {
         let preprocess = Preprocess::new(&gpu, &normalisation())?;
         let network = [512, 1024];
         let input = Buffer::<f16>::new(&gpu, 4 * network[0] * network[1])?;
-        let flag = Buffer::<u8>::new(&gpu, 16)?;
+        let flag = Buffer::<u8>::new(&gpu, FLAG_BYTES)?;
         for (format, [height, width]) in [
             (PixelFormat::Rgb8, network),
             (PixelFormat::Bgra8, network),

@@ -1,10 +1,9 @@
-// FFM's first kernel: from the encoder's features and the skips to what SS2D's scan reads.
+// FFM's kernel before the scan: from the encoder's features and the pooled skips to what SS2D's scan reads.
 //
 //   v = concat(f3, pool(m1), pool(m2)),  [x | z] = W_in layer_norm(v),  gate = silu(z)
 //   u = silu(dw3x3(x) + bias),  projected[k] = W_k u: dt, B and C of direction k
-//   pool: mean over rows floor(y H / h) .. ceil((y + 1) H / h) and columns likewise (adaptive average)
 //
-//   f3   [2, h, w, 8]   m1 [2, h1, w1, 8]   m2 [2, h2, w2, 8]                                     f16
+//   parts: f3 and the pooled skips (kernels/ffm_pool.cu)   [2, h, w, 8] each                      f16
 //   norm [2][48] weight and bias, taps [24][9][4], bias [96]                                      f32
 //   W_in [3 k][24 n][32][4], W_k [6 k][18 n][32][4] fragments; the columns of W_k are 4 directions of
 //        3 + 16 + 16, then zeros                                                                  f16
@@ -14,8 +13,7 @@
 // its scan, the backward ones (k >= 2) from the end, so that the scan reads runs.
 //
 // One block takes 4x4 pixels and computes x for them and the ring of pixels around them, zero off the map,
-// so x never leaves the chip. 384 threads: a pooled group of 8 channels is summed by four threads (m1) or
-// one; a pixel's norm by 8; then each of 12 warps takes 8 channels of x and of z, each thread 4 channels of
+// so x never leaves the chip. 384 threads: a pixel's norm takes 8; then each of 12 warps takes 8 channels of x and of z, each thread 4 channels of
 // u of a pixel, each warp one or two groups of 8 projected rows. Sums are f32. Any sizes from 1x1. What lies
 // past the area up to the pitch becomes 0, since the scan reads whole words.
 #include "half8.cuh"
@@ -36,9 +34,7 @@ constexpr int PROJECTED_ROW = PIXELS + 4;                // halfs of a projected
 constexpr float EPS = 1e-5f;
 
 struct FfmInParams {
-    const Half8* f3;
-    const Half8* m1;
-    const Half8* m2;
+    const Half8* parts[3];
     const float* norm;
     const uint2* in_weights;
     const float4* taps;
@@ -47,52 +43,9 @@ struct FfmInParams {
     __half* gate;
     __half* u;
     __half* projected;
-    int size[2], size1[2], size2[2];
+    int size[2];
     int pitch;
 };
-
-// A cell of the pooled map on one axis.
-struct Span {
-    int first, end;
-};
-
-// Adds up columns `part`, `part + PARTS`, ... of a cell in group `group` of the map, lets the PARTS
-// neighbouring lanes share their sums, and returns the mean of the cell. COLUMNS x ROWS pixels are asked for
-// at once: as many as most cells have.
-template <int PARTS, int COLUMNS, int ROWS>
-__device__ __forceinline__ void pool(float (&mean)[8], const Half8* map, const int (&size)[2],
-                                     const Span& rows, const Span& columns, int group, int part) {
-    float sum[8] = {};
-    const Half8* const of_group = map + size_t(group) * size[0] * size[1];
-    for (int left = columns.first + part; left < columns.end; left += COLUMNS * PARTS) {
-        for (int top = rows.first; top < rows.end; top += ROWS) {
-            Half8 pixels[COLUMNS][ROWS];
-#pragma unroll
-            for (int i = 0; i < COLUMNS * ROWS; i++) {
-                int const column = min(left + i / ROWS * PARTS, columns.end - 1);
-                int const row = min(top + i % ROWS, rows.end - 1);
-                pixels[i / ROWS][i % ROWS] = of_group[row * size[1] + column];
-            }
-#pragma unroll
-            for (int i = 0; i < COLUMNS * ROWS; i++) {
-                if (left + i / ROWS * PARTS >= columns.end || top + i % ROWS >= rows.end) continue;
-                float one[8];
-                floats_from_half8(one, pixels[i / ROWS][i % ROWS]);
-#pragma unroll
-                for (int j = 0; j < 8; j++) sum[j] += one[j];
-            }
-        }
-    }
-    float const scale = 1.f / float((rows.end - rows.first) * (columns.end - columns.first));
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-#pragma unroll
-        for (int distance = 1; distance < PARTS; distance *= 2) {
-            sum[i] += __shfl_xor_sync(~0u, sum[i], distance);
-        }
-        mean[i] = sum[i] * scale;
-    }
-}
 
 // Writes four halfs, of which the first `some` exist, to consecutive places.
 __device__ __forceinline__ void store_run(__half* to, uint2 run, int some) {
@@ -119,7 +72,6 @@ __device__ __forceinline__ int wide_of(int i) { return (i / SIDE + 1) * WIDE + i
 
 // Grid: (width / 4, height / 4), rounded up; 384 threads.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_constant__ FfmInParams p) {
-    __shared__ Span cells[2][2][WIDE];  // of m1 and m2, rows and columns
     __shared__ float joined[WIDE_PIXELS][JOINED + 1];
     __shared__ __align__(16) __half normed[M_TILES * 16][JOINED_ROW];
     __shared__ __align__(16) __half x[WIDE_PIXELS][ROW];
@@ -156,45 +108,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_in(const __grid_con
         norm_weight[i] = __ldg(p.norm + channel + i);
         norm_bias[i] = __ldg(p.norm + JOINED + channel + i);
     }
-    if (thread < 4 * WIDE) {
-        int const axis = thread / WIDE % 2, to = p.size[axis];
-        int const from = thread < 2 * WIDE ? p.size1[axis] : p.size2[axis];
-        // Pixels off the map take its nearest one.
-        int const at = min(max((axis == 0 ? top : left) + thread % WIDE - 1, 0), to - 1);
-        cells[thread / (2 * WIDE)][axis][thread % WIDE] = {at * from / to, ((at + 1) * from + to - 1) / to};
-    }
-    __syncthreads();
+    // Pixels off the map take its nearest one; their x is zeroed below.
+    int const wide_pixel = thread % WIDE_PIXELS, group = thread / WIDE_PIXELS;
+    int const near_y = min(max(top + wide_pixel / WIDE - 1, 0), height - 1);
+    int const near_x = min(max(left + wide_pixel % WIDE - 1, 0), width - 1);
     grid_dependency_wait();
     grid_dependency_release();
 
-    // The x of pixels off the map is zeroed below. The second of the four threads that pool m1 also brings
-    // f3.
-    constexpr int POOL1 = WIDE_PIXELS * 2 * 4, POOL2 = WIDE_PIXELS * 2;
-    static_assert(POOL1 % 32 == 0 && POOL1 + POOL2 <= THREADS, "whole warps share sums");
-    if (thread < POOL1 + POOL2) {
-        bool const is_first = thread < POOL1;
-        int const of = is_first ? thread / 4 : thread - POOL1, wide = of / 2, group = of % 2;
-        int const y = min(max(top + wide / WIDE - 1, 0), height - 1);
-        int const column = min(max(left + wide % WIDE - 1, 0), width - 1);
-        bool const has_f3 = is_first && thread % 4 == 1;
-        Half8 f3 = half8_zero();
-        if (has_f3) f3 = p.f3[size_t(group) * area + y * width + column];
-        float eight[8];
-        if (is_first) {
-            pool<4, 1, 5>(eight, p.m1, p.size1, cells[0][0][wide / WIDE], cells[0][1][wide % WIDE], group,
-                          thread % 4);
-        } else {
-            pool<1, 2, 3>(eight, p.m2, p.size2, cells[1][0][wide / WIDE], cells[1][1][wide % WIDE], group, 0);
-        }
-        if (!is_first || thread % 4 == 0) {
+    static_assert(WIDE_PIXELS * JOINED / 8 <= THREADS, "a thread for each pixel and group of 8 channels");
+    if (group < JOINED / 8) {
+        Half8 const eight = p.parts[group / 2][size_t(group % 2) * area + near_y * width + near_x];
+        float value[8];
+        floats_from_half8(value, eight);
 #pragma unroll
-            for (int i = 0; i < 8; i++) joined[wide][(is_first ? 16 : 32) + group * 8 + i] = eight[i];
-        }
-        if (has_f3) {
-            floats_from_half8(eight, f3);
-#pragma unroll
-            for (int i = 0; i < 8; i++) joined[wide][group * 8 + i] = eight[i];
-        }
+        for (int i = 0; i < 8; i++) joined[wide_pixel][group * 8 + i] = value[i];
     }
     __syncthreads();
 

@@ -1,7 +1,7 @@
-//! FFM on the device: three kernels from the deepest features and the skips to the decoder's input.
+//! FFM on the device: from the deepest features and the skips to the decoder's input.
 //!
-//! `kernels/ffm_in.cu` pools, normalises, projects and convolves, and steers the scan; `scan.cu` scans;
-//! `ffm_out.cu` merges the directions, gates them, and ends with the linear layers.
+//! `kernels/ffm_pool.cu` pools a skip; `ffm_in.cu` normalises, projects and convolves, and steers the scan;
+//! `scan.cu` scans; `ffm_out.cu` merges the directions, gates them, and ends with the linear layers.
 
 use half::f16;
 
@@ -20,6 +20,10 @@ const SIDE: usize = 4;
 const TAP_GROUP: usize = 4;
 /// Threads of a block.
 const THREADS: u32 = 384;
+/// Threads of a block that pools, along a row.
+const POOL_THREADS: usize = 64;
+/// Most rows of a grid.
+const MAX_ROWS: usize = 65_535;
 const MAX_AREA: usize = 1 << 24;
 
 /// FFM's weights on the device, and its kernels.
@@ -40,6 +44,7 @@ pub(crate) struct Ffm {
 }
 
 struct Kernels {
+    pool: Kernel,
     input: Kernel,
     out: Kernel,
 }
@@ -66,6 +71,8 @@ pub(crate) struct FfmMaps<'a> {
 
 /// What FFM's kernels hand on to each other, for maps of one size.
 pub(crate) struct FfmScratch {
+    /// m1 and m2 in the size of the deepest maps, `[2, h, w, 8]`.
+    pooled: [Buffer<f16>; 2],
     /// silu(z), `[12, h, w, 8]`.
     gate: Buffer<f16>,
     /// `[2, 96, pitch]`, pixels by rows, then by columns.
@@ -80,7 +87,9 @@ impl FfmScratch {
     /// Allocates for deepest maps of `size`.
     pub(crate) fn new(gpu: &Gpu, size: [usize; 2]) -> Result<Self, CudaError> {
         let pitch = pitch(size[0] * size[1]);
+        let pooled = || Buffer::new(gpu, SKIP_WIDTH * size[0] * size[1]);
         Ok(Self {
+            pooled: [pooled()?, pooled()?],
             gate: Buffer::new(gpu, SCAN_WIDTH * size[0] * size[1])?,
             u: Buffer::new(gpu, 2 * SCAN_WIDTH * pitch)?,
             projected: Buffer::new(gpu, DIRECTIONS * (DELTA_RANK + 2 * STATES) * pitch)?,
@@ -161,13 +170,56 @@ impl Ffm {
             bias2: floats(&bias2)?,
             f3_places,
             kernels: Kernels {
+                pool: gpu.kernel("ffm_pool", "ffm_pool")?,
                 input: gpu.kernel("ffm_in", "ffm_in")?,
                 out: gpu.kernel("ffm_out", "ffm_out")?,
             },
         })
     }
 
-    /// Puts FFM's part that does not need `maps.m3` on `stream`, which waits for `m1` and `m2`: up to the scan.
+    /// Puts on `stream` the means of `maps.m1` (`skip` 0) or `maps.m2` (1) that [`Ffm::launch_scan`] reads.
+    ///
+    /// Errs if a buffer is too small for its map, or a map is empty.
+    pub(crate) fn launch_pool(
+        &self,
+        stream: &Stream,
+        skip: usize,
+        maps: &FfmMaps<'_>,
+        scratch: &FfmScratch,
+    ) -> Result<(), CudaError> {
+        maps.check()?;
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        struct Params {
+            map: u64,
+            out: u64,
+            from: [i32; 2],
+            to: [i32; 2],
+        }
+        let (map, from) = [(maps.m1, maps.size1), (maps.m2, maps.size2)][skip];
+        let [height, width] = maps.size;
+        let out = &scratch.pooled[skip];
+        out.check_len("FFM's pooled skip", SKIP_WIDTH * height * width)?;
+        if height > MAX_ROWS {
+            let (limit, got) = (MAX_ROWS, height);
+            let what = "the deepest map's height";
+            return Err(CudaError::Limit { what, limit, got });
+        }
+        let parameters = Params {
+            map: map.address(),
+            out: out.address(),
+            from: from.map(|side| side as i32),
+            to: maps.size.map(|side| side as i32),
+        };
+        let columns = width.div_ceil(POOL_THREADS) as u32;
+        let grid = [columns, height as u32, (SKIP_WIDTH / 8) as u32];
+        let launch = Launch::new(grid, POOL_THREADS as u32, 0);
+        // SAFETY: Params is the kernel's; the maps' lengths were checked.
+        unsafe { self.kernels.pool.launch(stream, &launch, &parameters) }
+    }
+
+    /// Puts FFM's part that does not need `maps.m3` on `stream`, which waits for [`Ffm::launch_pool`] of both
+    /// skips: up to the scan.
     ///
     /// Errs if a buffer is too small for its map, or a map is empty.
     pub(crate) fn launch_scan(
@@ -192,9 +244,7 @@ impl Ffm {
         #[repr(C)]
         #[derive(Clone, Copy)]
         struct Params {
-            f3: u64,
-            m1: u64,
-            m2: u64,
+            parts: [u64; 3],
             norm: u64,
             in_weights: u64,
             taps: u64,
@@ -204,8 +254,6 @@ impl Ffm {
             u: u64,
             projected: u64,
             size: [i32; 2],
-            size1: [i32; 2],
-            size2: [i32; 2],
             pitch: i32,
         }
         let area = maps.size[0] * maps.size[1];
@@ -216,11 +264,12 @@ impl Ffm {
         scratch
             .projected
             .check_len("FFM's projections", rows * pitch)?;
-        let as_i32 = |size: [usize; 2]| size.map(|side| side as i32);
+        let [pooled1, pooled2] = &scratch.pooled;
+        for pooled in [pooled1, pooled2] {
+            pooled.check_len("FFM's pooled skip", SKIP_WIDTH * area)?;
+        }
         let parameters = Params {
-            f3: maps.f3.address(),
-            m1: maps.m1.address(),
-            m2: maps.m2.address(),
+            parts: [maps.f3, pooled1, pooled2].map(Buffer::address),
             norm: self.norm.address(),
             in_weights: self.in_weights.address(),
             taps: self.taps.address(),
@@ -229,9 +278,7 @@ impl Ffm {
             gate: scratch.gate.address(),
             u: scratch.u.address(),
             projected: scratch.projected.address(),
-            size: as_i32(maps.size),
-            size1: as_i32(maps.size1),
-            size2: as_i32(maps.size2),
+            size: maps.size.map(|side| side as i32),
             pitch: pitch as i32,
         };
         let [rows, columns] = maps.size.map(|side| side.div_ceil(SIDE) as u32);

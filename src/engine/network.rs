@@ -131,6 +131,17 @@ impl GpuNetwork {
             order: &ChannelOrder::natural(STEM_WIDTH),
             size: stem,
         })?;
+        let [m1, m2, m3] = [0, 1, 2].map(|i| &maps.skips[i].out);
+        let ffm = FfmMaps {
+            f3: &maps.encoder[2].out,
+            m1,
+            m2,
+            m3,
+            y: &maps.fused,
+            size: stages[2],
+            size1: stages[0],
+            size2: stages[1],
+        };
         let (mut read, mut read_size) = (&maps.stem, stem);
         for (i, stage) in self.encoder.iter().enumerate() {
             let (size, map) = (stages[i], &maps.encoder[i]);
@@ -143,8 +154,8 @@ impl GpuNetwork {
             })?;
             if i == 2 {
                 // The first two stages' grids fill the card, and would wait for what runs beside them.
-                self.launch_skip(stream, 0, maps)?;
-                self.launch_skip(stream, 1, maps)?;
+                self.launch_skip(stream, 0, maps, &ffm)?;
+                self.launch_skip(stream, 1, maps, &ffm)?;
             }
             let (blocks, scratch) = (&stage.blocks, &maps.edab);
             blocks.launch(stream, &map.down, &map.out, size, scratch)?;
@@ -156,18 +167,7 @@ impl GpuNetwork {
             })?;
             (read, read_size) = (&map.out, size);
         }
-        self.launch_skip(stream, 2, maps)?;
-        let [m1, m2, m3] = [0, 1, 2].map(|i| &maps.skips[i].out);
-        let ffm = FfmMaps {
-            f3: &maps.encoder[2].out,
-            m1,
-            m2,
-            m3,
-            y: &maps.fused,
-            size: stages[2],
-            size1: stages[0],
-            size2: stages[1],
-        };
+        self.launch_skip(stream, 2, maps, &ffm)?;
         // What FFM needs of the deepest skip, it needs at its end.
         let [first, second, deepest] = &maps.skips;
         for skip in [first, second] {
@@ -221,8 +221,15 @@ impl GpuNetwork {
         })
     }
 
-    /// Puts the line and the MSAU of encoder stage `i` beside the stream.
-    fn launch_skip(&self, stream: &Stream, i: usize, maps: &GpuMaps) -> Result<(), CudaError> {
+    /// Puts the line and the MSAU of encoder stage `i` beside the stream, and of the first two what FFM needs
+    /// of them.
+    fn launch_skip(
+        &self,
+        stream: &Stream,
+        i: usize,
+        maps: &GpuMaps,
+        ffm: &FfmMaps<'_>,
+    ) -> Result<(), CudaError> {
         let (size, skip) = (maps.sizes.stages[i], &maps.skips[i]);
         skip.begins.record(stream)?;
         skip.begins.hold(&skip.stream)?;
@@ -232,6 +239,9 @@ impl GpuNetwork {
         let joined = [&skip.line, &skip.reduced];
         self.msau
             .launch(&skip.stream, joined, size, &skip.out, &skip.scratch)?;
+        if i < 2 {
+            self.ffm.launch_pool(&skip.stream, i, ffm, &maps.ffm)?;
+        }
         skip.ends.record(&skip.stream)
     }
 

@@ -127,12 +127,17 @@ fn ffm_equals_the_cpu_networks() -> anyhow::Result<()> {
                 &scratch.u,
                 &scratch.projected,
                 &scratch.scanned,
+                &scratch.pooled[0],
+                &scratch.pooled[1],
             ];
             for buffer in scratches.into_iter().chain([&y]) {
                 buffer.fill_bytes(0xFF, &stream)?;
             }
-            ffm.launch_scan(&stream, &inputs.maps(&y), &scratch)?;
-            ffm.launch_out(&stream, &inputs.maps(&y), &scratch)?;
+            let maps = inputs.maps(&y);
+            ffm.launch_pool(&stream, 0, &maps, &scratch)?;
+            ffm.launch_pool(&stream, 1, &maps, &scratch)?;
+            ffm.launch_scan(&stream, &maps, &scratch)?;
+            ffm.launch_out(&stream, &maps, &scratch)?;
             runs.push(y.to_vec()?);
         }
         let bits = |run: &[f16]| run.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -214,6 +219,9 @@ fn microseconds_of_ffm() -> anyhow::Result<()> {
             ffm.launch_scan(stream, &maps, &scratch)?;
             ffm.launch_out(stream, &maps, &scratch)
         };
+        for skip in [0, 1] {
+            ffm.launch_pool(&gpu.stream(), skip, &maps, &scratch)?;
+        }
         all(&gpu.stream())?;
         let name = |part: &str| format!("{part} of {size:?}");
         print_times(&gpu, &name("ffm"), all)?;

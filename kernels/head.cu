@@ -1,12 +1,13 @@
 // From the last decoder map to the mask: classify, resize, compare, in one pass.
 //
-//   logit(k, q) = sum_c weights[k, c] * features[c, q]         at every pixel q of the low map
+//   logit(k, q) = offsets[k] + sum_c weights[k, c] * features[c, q]   at every pixel q of the low map
 //   id(x, y)    = argmax_k of the logits resized to the image, ties to the lowest k
 //   confidence  = round(255 / sum_k exp((logit_k - largest) / temperature))
 //
 // features    [2, low_height, low_width, 8] f16
 // weights     [ceil(classes / 8), 32, 4] f16: fragments of the 16 x classes matrix; beyond the last
 //             class class 0 again, which never wins against itself
+// offsets     [classes] f32
 // mask        [height, width] u8, class ids
 // confidence  [height, width] u8, or null where nobody asked
 // flag        u32, set to 1 where a logit is not finite; never set to 0 here
@@ -53,6 +54,7 @@ struct __align__(16) AxisTap {
 struct Params {
     const __half* features;
     const uint2* weights;
+    const float* offsets;
     uint8_t* mask;
     uint8_t* confidence;
     uint32_t* flag;
@@ -82,14 +84,20 @@ __device__ __forceinline__ bool not_finite(uint32_t pair) {
     return ((pair & 0x7c007c00u) + 0x04000400u) & 0x80008000u;
 }
 
+// This lane's part of a round: weights as the tensor cores want them, and the offset of the class
+// `lane`, which the others fetch from it.
 struct Fragments {
     uint2 tile[kRoundTiles];
+    float offset;
 };
 
 __device__ __forceinline__ Fragments load_weights(const Params& p, int first_class) {
     Fragments fragments;
     const int tiles = (p.classes + 7) / 8;
     const int lane = threadIdx.x % 32;
+    // Beyond the last class class 0's, as the weights are.
+    const int own_class = first_class + lane;
+    fragments.offset = p.offsets[own_class < p.classes ? own_class : 0];
 #pragma unroll
     for (int t = 0; t < kRoundTiles; ++t) {
         const int tile = first_class / 8 + t;
@@ -135,7 +143,10 @@ __device__ __forceinline__ void classify(const Params& p, const Fragments& weigh
 #pragma unroll
     for (int t = 0; t < kRoundTiles; ++t) {
         if (t * 8 + 4 >= p.pixel_stride) break;
-        float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        const int column = t * 8 + lane % 4 * 2;
+        const float even = __shfl_sync(~0u, weights.offset, column);
+        const float odd = __shfl_sync(~0u, weights.offset, column + 1);
+        float c[4] = {even, odd, even, odd};
         mma(c, a, weights.tile[t]);
         *reinterpret_cast<float2*>(upper + t * 8) = make_float2(c[0], c[1]);
         *reinterpret_cast<float2*>(lower + t * 8) = make_float2(c[2], c[3]);

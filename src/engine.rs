@@ -102,7 +102,12 @@ impl Engine {
         Ok(Self {
             preprocess: Preprocess::new(&gpu, &metadata.normalisation())?,
             network: GpuNetwork::new(&gpu, weights)?,
-            head: Head::new(&gpu, classifier, metadata.temperature)?,
+            head: Head::new(
+                &gpu,
+                classifier,
+                &metadata.logit_offsets,
+                metadata.temperature,
+            )?,
             prepared: Vec::with_capacity(KEPT_LAYOUTS),
             gpu,
         })
@@ -243,7 +248,40 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seeded::{image_bytes, seeded_weights};
+    use crate::seeded::{image_bytes, seeded_weights, seeded_weights_with};
+
+    #[test]
+    fn a_class_that_the_weights_put_far_below_the_others_is_in_no_mask_and_zeros_change_no_byte()
+    -> anyhow::Result<()> {
+        let [height, width] = [96, 160];
+        let pixels = image_bytes(height, width);
+        let image = ImageView::from_rgb8(width, height, &pixels)?;
+        // Of the network's size and of another one: the head's two kernels.
+        for network in [[height, width], [56, 72]] {
+            let fit = InputFit {
+                network,
+                image: network,
+            };
+            let masked = |offsets: &str| -> anyhow::Result<_> {
+                let more = [("logit_offsets", offsets)];
+                let weights = Weights::from_bytes(&seeded_weights_with("A", 11, &more)?)?;
+                let mut engine = Engine::new(&weights, 0, GpuLimits::default())?;
+                let (mask, confidence, _) = engine.run(&image, fit, true)?;
+                Ok((mask.ids, confidence))
+            };
+            let before = masked("{}")?;
+            assert_eq!(masked(r#"{"class 0": 0, "class 3": -0.0}"#)?, before);
+            let (before, _) = before;
+            let count = |class: u8| before.iter().filter(|id| **id == class).count();
+            let commonest = (0..11).max_by_key(|class| count(*class)).unwrap_or(0);
+            let (after, _) = masked(&format!(r#"{{"class {commonest}": -1e3}}"#))?;
+            assert!(after.iter().all(|id| *id != commonest && *id < 11));
+            for (i, (before, after)) in before.iter().zip(&after).enumerate() {
+                assert!(before == after || *before == commonest, "{network:?} {i}");
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     #[ignore = "prints times"]

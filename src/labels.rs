@@ -65,6 +65,27 @@ pub struct Logits {
     pub values: Vec<f32>,
 }
 
+impl Logits {
+    /// Adds to every class's logits its offset, `[classes]`: bilinear shares sum to 1, so the image's
+    /// logits move by as much, up to rounding. Those of a class whose offset is 0 stay as they are.
+    ///
+    /// Errs if there is not one offset a class.
+    pub fn add_offsets(&mut self, offsets: &[f32]) -> Result<()> {
+        if offsets.len() != self.classes {
+            return Err(Error::Shape {
+                what: "the logit offsets".to_owned(),
+                expected: format!("[{}]", self.classes),
+                got: vec![offsets.len()],
+            });
+        }
+        let planes = self.values.chunks_exact_mut(self.height * self.width);
+        for (plane, offset) in planes.zip(offsets).filter(|(_, offset)| **offset != 0.0) {
+            plane.iter_mut().for_each(|logit| *logit += offset);
+        }
+        Ok(())
+    }
+}
+
 /// Returns the mask of an image of `width` x `height` pixels, and its confidence where
 /// `temperature` is given.
 ///
@@ -300,6 +321,48 @@ mod tests {
                 assert!((f64::from(confidence[i]) - 255.0 / sum).abs() <= 0.501);
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn offsets_move_whole_classes_and_zeros_move_no_bit() -> Result<()> {
+        let before = logits(3, 2, 5);
+        let mut after = before.clone();
+        after.add_offsets(&[0.0, -0.0, 0.0])?;
+        let bits = |logits: &Logits| -> Vec<u32> {
+            logits.values.iter().map(|value| value.to_bits()).collect()
+        };
+        assert_eq!(bits(&after), bits(&before));
+        after.add_offsets(&[0.0, -0.5, 2.0])?;
+        for (i, (after, before)) in after.values.iter().zip(&before.values).enumerate() {
+            assert_eq!(*after, before + [0.0, -0.5, 2.0][i / 10], "{i}");
+        }
+        assert!(matches!(
+            after.add_offsets(&[1.0; 4]),
+            Err(Error::Shape { .. })
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn an_offset_decides_the_label_and_its_confidence_is_that_labels() -> Result<()> {
+        // Wherever the first class led by less than 1, the second one wins, and by as much as is left.
+        let mut logits = Logits {
+            classes: 2,
+            height: 1,
+            width: 3,
+            values: vec![3., 2.25, 1., 1., 2., 3.],
+        };
+        let fit = InputFit {
+            network: [1, 3],
+            image: [1, 3],
+        };
+        logits.add_offsets(&[-1.0, 0.0])?;
+        let (mask, confidence) = mask_from_logits(&logits, fit, [1, 3], Some(2.0))?;
+        assert_eq!(mask.ids, [0, 1, 1]);
+        let sure = |lead: f64| (255.0 / (1.0 + (-lead / 2.0).exp())).round() as u8;
+        let confidence = confidence.map(|confidence| confidence.values);
+        assert_eq!(confidence, Some([1.0, 0.75, 3.0].map(sure).to_vec()));
         Ok(())
     }
 

@@ -17,6 +17,44 @@ fn weights_file(plan: &str, classes: usize) -> Result<NamedTempFile> {
     Ok(file)
 }
 
+/// Height and width of [`picture`].
+const PICTURE: [usize; 2] = [90, 120];
+
+const SMALL: NetworkSize = NetworkSize::Fixed {
+    height: 56,
+    width: 72,
+};
+
+const SMALL_FIT: InputFit = InputFit {
+    network: [56, 72],
+    image: [56, 72],
+};
+
+fn picture() -> Vec<u8> {
+    seeded::image_bytes(PICTURE[0], PICTURE[1])
+}
+
+fn view(picture: &[u8]) -> Result<ImageView<'_>> {
+    Ok(ImageView::from_rgb8(PICTURE[1], PICTURE[0], picture)?)
+}
+
+/// Returns what the network makes of the picture at the size [`SMALL`], stage by stage.
+fn small_logits(weights: &[u8], picture: &[u8]) -> Result<Logits> {
+    let weights = Weights::from_bytes(weights)?;
+    let normalisation = weights.metadata().normalisation();
+    let input = input_from_image(&view(picture)?, SMALL_FIT, &normalisation);
+    let device = candle_core::Device::Cpu;
+    let input = candle_core::Tensor::from_vec(input, (1, 3, 56, 72), &device)?;
+    let logits = ECMNet::new(&weights, &device)?.forward_low(&input)?;
+    let (_, classes, height, width) = logits.dims4()?;
+    Ok(Logits {
+        classes,
+        height,
+        width,
+        values: logits.flatten_all()?.to_vec1()?,
+    })
+}
+
 fn segmenter(options: impl FnOnce(&mut SegmenterOptions)) -> Result<Segmenter> {
     let file = weights_file("A", 11)?;
     let mut chosen = SegmenterOptions::new(file.path());
@@ -52,35 +90,50 @@ fn masks_have_the_images_size_at_every_network_size() -> Result<()> {
 
 #[test]
 fn the_segmenter_is_its_three_stages() -> Result<()> {
-    let (height, width) = (90, 120);
-    let bytes = seeded::image_bytes(height, width);
-    let view = ImageView::from_rgb8(width, height, &bytes)?;
-    let size = [56, 72];
-    let segmenter = segmenter(|options| {
-        options.network_size = NetworkSize::Fixed {
-            height: 56,
-            width: 72,
-        }
-    })?;
-    let weights = Weights::from_bytes(&seeded::seeded_weights("A", 11)?)?;
-    let fit = InputFit {
-        network: size,
-        image: size,
+    let segmenter = segmenter(|options| options.network_size = SMALL)?;
+    let (bytes, weights) = (picture(), seeded::seeded_weights("A", 11)?);
+    let logits = small_logits(&weights, &bytes)?;
+    let (mask, _) = mask_from_logits(&logits, SMALL_FIT, PICTURE, None)?;
+    assert_eq!(segmenter.run(&view(&bytes)?, false)?.mask, mask);
+    Ok(())
+}
+
+#[test]
+fn offsets_of_zero_change_no_byte_and_a_class_far_below_the_others_is_as_if_not_there() -> Result<()>
+{
+    let bytes = picture();
+    let masked = |more: &[(&str, &str)]| -> Result<_> {
+        let file = NamedTempFile::new()?;
+        std::fs::write(file.path(), seeded::seeded_weights_with("A", 11, more)?)?;
+        let mut options = SegmenterOptions::new(file.path());
+        options.network_size = SMALL;
+        let result = Segmenter::new(&options)?.run(&view(&bytes)?, true)?;
+        Ok((
+            result.mask.ids,
+            result.confidence.map(|c| c.values).unwrap_or_default(),
+        ))
     };
-    let input = input_from_image(&view, fit, &weights.metadata().normalisation());
-    let device = candle_core::Device::Cpu;
-    let input = candle_core::Tensor::from_vec(input, (1, 3, 56, 72), &device)?;
-    let logits = ECMNet::new(&weights, &device)?.forward_low(&input)?;
-    let (_, classes, rows, columns) = logits.dims4()?;
-    let values = logits.flatten_all()?.to_vec1()?;
-    let logits = Logits {
-        classes,
-        height: rows,
-        width: columns,
-        values,
-    };
-    let (mask, _) = mask_from_logits(&logits, fit, [height, width], None)?;
-    assert_eq!(segmenter.run(&view, false)?.mask, mask);
+    let (ids, confidence) = masked(&[])?;
+    let zeros = masked(&[("logit_offsets", r#"{"class 0": 0, "class 7": 0.0}"#)])?;
+    assert_eq!(zeros, (ids.clone(), confidence));
+
+    let pixels = |class: u8| ids.iter().filter(|id| **id == class).count();
+    let commonest = (0..11).max_by_key(|class| pixels(*class)).unwrap_or(0);
+    assert!(pixels(commonest) > ids.len() / 11);
+    let offsets = format!(r#"{{"class {commonest}": -1e3}}"#);
+    let without = masked(&[("logit_offsets", &offsets)])?;
+    let mut logits = small_logits(&seeded::seeded_weights("A", 11)?, &bytes)?;
+    let plane = logits.height * logits.width;
+    logits
+        .values
+        .drain(usize::from(commonest) * plane..usize::from(commonest + 1) * plane);
+    logits.classes -= 1;
+    let (mask, confidence) = mask_from_logits(&logits, SMALL_FIT, PICTURE, Some(1.0))?;
+    let second: Vec<u8> = (mask.ids.iter().map(|id| id + u8::from(*id >= commonest))).collect();
+    assert_eq!(
+        without,
+        (second, confidence.map(|c| c.values).unwrap_or_default())
+    );
     Ok(())
 }
 

@@ -48,6 +48,7 @@ pub(crate) struct Head {
     doubled: Kernel,
     resized: Kernel,
     weights: Buffer<f16>,
+    offsets: Buffer<f32>,
     classes: usize,
     temperature: f32,
     shared_bytes: usize,
@@ -116,9 +117,17 @@ impl MaskBuffer {
 }
 
 impl Head {
-    /// Returns the head of a classifier `[classes, 16]` whose softmax is of logits over `temperature`.
-    pub(crate) fn new(gpu: &Gpu, weights: &[f32], temperature: f32) -> Result<Self, CudaError> {
-        let classes = weights.len() / CHANNELS;
+    /// Returns the head of a classifier `[classes, 16]` to whose logits `offsets` `[classes]` are added
+    /// and whose softmax is of their sums over `temperature`.
+    ///
+    /// Errs if there is not one offset for each of 1 to 255 classes.
+    pub(crate) fn new(
+        gpu: &Gpu,
+        weights: &[f32],
+        offsets: &[f32],
+        temperature: f32,
+    ) -> Result<Self, CudaError> {
+        let classes = offsets.len();
         if !(1..=255).contains(&classes) || weights.len() != classes * CHANNELS {
             return Err(CudaError::Size {
                 what: "the classifier",
@@ -135,6 +144,7 @@ impl Head {
             doubled: gpu.kernel("head", "head_doubled")?,
             resized: gpu.kernel("head", "head_resized")?,
             weights: Buffer::from_slice(gpu, &fragments)?,
+            offsets: Buffer::from_slice(gpu, offsets)?,
             classes,
             temperature,
             shared_bytes: gpu.shared_memory_bytes() as usize,
@@ -225,6 +235,7 @@ impl Head {
         let mut parameters = Parameters {
             features: features.address(),
             weights: self.weights.address(),
+            offsets: self.offsets.address(),
             mask: address + MASK_AT as u64,
             confidence: if with_confidence { confidence } else { 0 },
             flag: address,
@@ -297,6 +308,7 @@ impl Head {
 struct Parameters {
     features: u64,
     weights: u64,
+    offsets: u64,
     mask: u64,
     confidence: u64,
     flag: u64,

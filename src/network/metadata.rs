@@ -1,6 +1,6 @@
 //! What a weights file says of itself: how to feed it and what its classes mean.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -16,6 +16,9 @@ const ARCH: &str = "ecmnet";
 
 /// Most classes that a mask of one byte a pixel can hold, 255 being reserved.
 const MAX_CLASSES: usize = 255;
+
+/// Largest magnitude of a logit's offset: beyond any logit, and f32 still tells the sums apart.
+const MAX_LOGIT_OFFSET: f32 = 1000.0;
 
 /// A metadata key that is missing or wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,7 +113,10 @@ pub struct WeightsMetadata {
     pub std: [f32; 3],
     /// The size trained at, `[height, width]`.
     pub train_size: [usize; 2],
-    /// What logits are divided by before softmax; 1 where the file names none.
+    /// What is added to the logits of each class before they are compared, by id; 0 where the file
+    /// names none. The confidence is of the sums, so that it is that of the label that wins.
+    pub logit_offsets: Vec<f32>,
+    /// What those sums are divided by before softmax; 1 where the file names none.
     pub temperature: f32,
     /// What the weights were trained on.
     pub dataset: String,
@@ -159,6 +165,7 @@ impl WeightsMetadata {
         if train_size.iter().any(|side| !(1..=8192).contains(side)) {
             return Err(keys.wrong("train_size", "two numbers from 1 to 8192".to_owned()));
         }
+        let logit_offsets = keys.logit_offsets(&classes)?;
         let temperature = match strings.contains_key("temperature") {
             true => keys.json("temperature", "a number above 0")?,
             false => 1.0,
@@ -183,6 +190,7 @@ impl WeightsMetadata {
             mean,
             std,
             train_size,
+            logit_offsets,
             temperature,
             dataset: keys.text("dataset")?.to_owned(),
             licence: keys.text("licence")?.to_owned(),
@@ -240,6 +248,29 @@ impl<'a> Keys<'a> {
         serde_json::from_str(text)
             .ok()
             .ok_or_else(|| self.wrong(key, expected.to_owned()))
+    }
+
+    /// Returns the offset of each of `classes`: 0 where the key or the class is not there.
+    fn logit_offsets(&self, classes: &[String]) -> Result<Vec<f32>, MetadataError> {
+        const KEY: &str = "logit_offsets";
+        if !self.0.contains_key(KEY) {
+            return Ok(vec![0.0; classes.len()]);
+        }
+        let named: BTreeMap<String, f32> =
+            self.json(KEY, "a JSON object of class names and numbers")?;
+        for (name, offset) in &named {
+            if !classes.contains(name) {
+                let expected = format!("a name from 'classes' in place of '{name}'");
+                return Err(self.wrong(KEY, expected));
+            }
+            // An f32 beyond its range reads as infinite.
+            if offset.abs() > MAX_LOGIT_OFFSET {
+                let range = format!("-{MAX_LOGIT_OFFSET} to {MAX_LOGIT_OFFSET}");
+                return Err(self.wrong(KEY, format!("a number from {range} for '{name}'")));
+            }
+        }
+        let offset = |name| named.get(name).copied().unwrap_or_default();
+        Ok(classes.iter().map(offset).collect())
     }
 
     fn one_of<T: Copy>(
@@ -312,6 +343,39 @@ mod tests {
     }
 
     #[test]
+    fn logit_offsets_go_by_class_name_and_none_are_zeros() -> Result<(), MetadataError> {
+        let read = |text: &str| {
+            let mut strings = strings_of_two_classes();
+            strings.insert("logit_offsets".to_owned(), text.to_owned());
+            WeightsMetadata::from_strings(&strings)
+        };
+        let without = WeightsMetadata::from_strings(&strings_of_two_classes())?;
+        assert_eq!(without.logit_offsets, [0.0, 0.0]);
+        for zeros in ["{}", r#"{"Road": 0}"#, r#"{"Sky": 0.0, "Road": -0.0}"#] {
+            assert_eq!(read(zeros)?, without, "{zeros}");
+        }
+        assert_eq!(read(r#"{"Road": -0.75}"#)?.logit_offsets, [0.0, -0.75]);
+        let bounds = r#"{"Road": 1000, "Sky": -1e3}"#;
+        assert_eq!(read(bounds)?.logit_offsets, [-1000.0, 1000.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_logit_offset_is_named_with_its_class() {
+        for (value, needed) in [
+            (r#"{"Lawn": 1}"#, "a name from 'classes' in place of 'Lawn'"),
+            (r#"{"Road": 1e4}"#, "a number from -1000 to 1000 for 'Road'"),
+        ] {
+            let mut strings = strings_of_two_classes();
+            strings.insert("logit_offsets".to_owned(), value.to_owned());
+            let error = WeightsMetadata::from_strings(&strings)
+                .expect_err(value)
+                .to_string();
+            assert!(error.contains(needed), "{error}");
+        }
+    }
+
+    #[test]
     fn every_missing_key_is_named() {
         for key in strings_of_two_classes().keys() {
             let mut strings = strings_of_two_classes();
@@ -339,6 +403,16 @@ mod tests {
             ("mean", "[1, 2, NaN]"),
             ("std", "[1, 0, 2]"),
             ("train_size", "[0, 480]"),
+            ("logit_offsets", "-0.5"),
+            ("logit_offsets", r#"["Road", -0.5]"#),
+            ("logit_offsets", r#"{"Road": "-0.5"}"#),
+            ("logit_offsets", r#"{"Road": -0.5"#),
+            ("logit_offsets", r#"{"Road": NaN}"#),
+            ("logit_offsets", r#"{"Road": -Infinity}"#),
+            ("logit_offsets", r#"{"Road": null}"#),
+            ("logit_offsets", r#"{"Road": 1e39}"#),
+            ("logit_offsets", r#"{"Road": -1000.5}"#),
+            ("logit_offsets", r#"{"Road": -0.5, "road": 0}"#),
             ("temperature", "0"),
             ("miou", "63.5"),
         ] {

@@ -15,6 +15,7 @@ use crate::preprocess::{InputFit, InputNormalisation, input_from_image};
 pub(super) struct Cpu {
     network: ECMNet,
     normalisation: InputNormalisation,
+    logit_offsets: Vec<f32>,
     temperature: f32,
 }
 
@@ -25,6 +26,7 @@ impl Cpu {
         Ok(Self {
             network: ECMNet::new(weights, &Device::Cpu)?,
             normalisation: metadata.normalisation(),
+            logit_offsets: metadata.logit_offsets.clone(),
             temperature: metadata.temperature,
         })
     }
@@ -44,13 +46,14 @@ impl Cpu {
         let logits = self.network.forward_low(&input)?;
         let (_, classes, rows, columns) = logits.dims4()?;
         let values = logits.flatten_all()?.to_vec1()?;
-        let logits = Logits {
+        let mut logits = Logits {
             classes,
             height: rows,
             width: columns,
             values,
         };
         let inferred = Instant::now();
+        logits.add_offsets(&self.logit_offsets)?;
         let temperature = with_confidence.then_some(self.temperature);
         let size = [image.height(), image.width()];
         let (mask, confidence) = mask_from_logits(&logits, fit, size, temperature)?;

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 
 use crate::program::Bench;
-use crate::seeded::seeded_weights;
+use crate::seeded::{seeded_weights, seeded_weights_with};
 
 #[test]
 fn each_bad_weights_file_is_an_error_that_says_what_is_wrong() -> Result<()> {
@@ -16,7 +16,8 @@ fn each_bad_weights_file_is_an_error_that_says_what_is_wrong() -> Result<()> {
     let mut with_nan = good.clone();
     with_nan[header_bytes..header_bytes + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     let other_plan = seeded_weights("C", 11)?;
-    let files: [(&str, Vec<u8>, &[&str]); 8] = [
+    let other_class = [("logit_offsets", r#"{"Lawn": -0.5}"#)];
+    let files: [(&str, Vec<u8>, &[&str]); 9] = [
         (
             "cut",
             good[..good.len() - 1].to_vec(),
@@ -45,6 +46,11 @@ fn each_bad_weights_file_is_an_error_that_says_what_is_wrong() -> Result<()> {
             &["classifier.weight", "[11, "],
         ),
         ("plan", other_plan, &["key 'plan' is 'C'"]),
+        (
+            "offsets",
+            seeded_weights_with("A", 11, &other_class)?,
+            &["key 'logit_offsets'", "in place of 'Lawn'"],
+        ),
     ];
     for (name, bytes, parts) in files {
         let file = format!("{name}.safetensors");

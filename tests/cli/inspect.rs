@@ -1,8 +1,11 @@
 //! `ecmnet info`, `doctor`, `bench` and `--version`.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 
-use crate::program::Bench;
+use crate::program::{Bench, CLASSES};
+use crate::seeded::seeded_weights_with;
 
 #[test]
 fn info_says_what_the_file_holds() -> Result<()> {
@@ -16,9 +19,16 @@ fn info_says_what_the_file_holds() -> Result<()> {
         "class 10",
         "ignore id   255",
         "rgb",
+        "offsets     none",
     ] {
         assert!(said.out.contains(part), "{part} in\n{}", said.out);
     }
+    let more = [("logit_offsets", r#"{"class 10": -0.75, "class 1": 0.5}"#)];
+    let weights = seeded_weights_with("A", CLASSES.into(), &more)?;
+    fs::write(bench.path("weights.safetensors"), weights)?;
+    let said = bench.ecmnet(&["info", "weights.safetensors"])?;
+    let line = "offsets     class 1 +0.5, class 10 -0.75\n";
+    assert!(said.out.contains(line), "{}", said.out);
     Ok(())
 }
 

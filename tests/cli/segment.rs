@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::Result;
 
 use crate::program::{Bench, CLASSES, SIZE, grey_png};
+use crate::seeded::seeded_weights_with;
 
 #[test]
 fn masks_have_the_images_size_and_class_ids_and_are_the_same_twice() -> Result<()> {
@@ -52,6 +53,38 @@ fn the_number_of_threads_does_not_change_a_mask() -> Result<()> {
     let one = one?;
     assert_eq!(one, two?);
     assert_eq!(one, three?);
+    Ok(())
+}
+
+#[test]
+fn a_class_that_the_weights_put_far_below_the_others_is_in_no_mask_and_zeros_change_no_byte()
+-> Result<()> {
+    let bench = Bench::new()?;
+    bench.write_png("one.png", 1)?;
+    let labelled = |offsets: &str, out: &str| -> Result<Vec<u8>> {
+        let more = [("logit_offsets", offsets)];
+        let weights = seeded_weights_with("A", CLASSES.into(), &more)?;
+        fs::write(bench.path("weights.safetensors"), weights)?;
+        let said = bench.network(&format!("segment one.png --out {out}"))?;
+        assert_eq!(said.status, Some(0), "{}", said.err);
+        Ok(fs::read(bench.path(out).join("one_labels.png"))?)
+    };
+    bench.network("segment one.png --out without")?;
+    let without = fs::read(bench.path("without/one_labels.png"))?;
+    assert_eq!(
+        labelled(r#"{"class 0": 0, "class 3": 0.0}"#, "zeros")?,
+        without
+    );
+
+    let (.., before) = grey_png(&bench.path("without/one_labels.png"))?;
+    let pixels = |class: u8| before.iter().filter(|id| **id == class).count();
+    let commonest = (0..CLASSES).max_by_key(|class| pixels(*class)).unwrap_or(0);
+    labelled(&format!(r#"{{"class {commonest}": -1e3}}"#), "far")?;
+    let (.., after) = grey_png(&bench.path("far/one_labels.png"))?;
+    assert!(after.iter().all(|id| *id != commonest && *id < CLASSES));
+    let others = (before.iter().zip(&after)).filter(|(before, _)| **before != commonest);
+    assert!(others.clone().count() > 0);
+    assert!(others.into_iter().all(|(before, after)| before == after));
     Ok(())
 }
 

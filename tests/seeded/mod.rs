@@ -32,6 +32,15 @@ pub(crate) fn image_bytes(height: usize, width: usize) -> Vec<u8> {
 
 /// Returns a weights file of made values.
 pub(crate) fn seeded_weights(plan: &str, classes: usize) -> Result<Vec<u8>> {
+    seeded_weights_with(plan, classes, &[])
+}
+
+/// Returns a weights file of made values with `more` in its metadata; classes are "class 0" and so on.
+pub(crate) fn seeded_weights_with(
+    plan: &str,
+    classes: usize,
+    more: &[(&str, &str)],
+) -> Result<Vec<u8>> {
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = ECMNet::tensor_shapes(classes)
         .into_iter()
         .map(|(name, shape)| {
@@ -47,10 +56,9 @@ pub(crate) fn seeded_weights(plan: &str, classes: usize) -> Result<Vec<u8>> {
         .iter()
         .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>>>()?;
-    Ok(safetensors::serialize(
-        views,
-        Some(metadata(plan, classes)?),
-    )?)
+    let mut metadata = metadata(plan, classes)?;
+    metadata.extend((more.iter()).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    Ok(safetensors::serialize(views, Some(metadata))?)
 }
 
 fn metadata(plan: &str, classes: usize) -> Result<HashMap<String, String>> {

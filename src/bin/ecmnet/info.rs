@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use ecmnet_ros::network::{ECMNet, Weights};
+use ecmnet_ros::network::{ECMNet, Weights, WeightsMetadata};
 
 use crate::output::print;
 
@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 metadata.colour_order, metadata.mean, metadata.std
             ),
         ),
+        ("offsets", offsets_text(metadata)),
         ("temperature", metadata.temperature.to_string()),
         ("dataset", metadata.dataset.clone()),
         ("licence", metadata.licence.clone()),
@@ -68,4 +69,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         text += &format!("{id:3}  {swatch}{name}{drivable}\n");
     }
     print(&text)
+}
+
+/// Returns the classes whose logits are moved, and by how much.
+fn offsets_text(metadata: &WeightsMetadata) -> String {
+    let moved: Vec<_> = (metadata.classes.iter().zip(&metadata.logit_offsets))
+        .filter(|(_, offset)| **offset != 0.0)
+        .map(|(name, offset)| format!("{name} {offset:+}"))
+        .collect();
+    if moved.is_empty() {
+        "none".to_owned()
+    } else {
+        moved.join(", ")
+    }
 }

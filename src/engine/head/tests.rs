@@ -29,6 +29,16 @@ fn frame(classes: usize, low: [usize; 2], network: [usize; 2], size: [usize; 2])
     }
 }
 
+/// Offsets of either sign, in quarters, none for some; one class that never wins, where there are three.
+fn made_offsets(classes: usize) -> Vec<f32> {
+    let offset = |class: usize| (class * 7 % 13) as f32 * 0.25 - 1.5;
+    let mut offsets: Vec<f32> = (0..classes).map(offset).collect();
+    if classes > 2 {
+        offsets[classes - 1] = -1000.0;
+    }
+    offsets
+}
+
 fn made(n: usize, seed: u32, scale: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     let mut next = || {
@@ -62,7 +72,7 @@ fn blocked(features: &[f32], low: [usize; 2]) -> Vec<f16> {
         .collect()
 }
 
-fn logits(features: &[f32], weights: &[f32], frame: &Frame) -> Logits {
+fn logits(features: &[f32], weights: &[f32], offsets: &[f32], frame: &Frame) -> Result<Logits> {
     let pixels = frame.low[0] * frame.low[1];
     let values = (0..frame.classes * pixels)
         .map(|i| {
@@ -72,12 +82,14 @@ fn logits(features: &[f32], weights: &[f32], frame: &Frame) -> Logits {
             row.iter().zip(channels).map(|(w, x)| w * x).sum()
         })
         .collect();
-    Logits {
+    let mut logits = Logits {
         classes: frame.classes,
         height: frame.low[0],
         width: frame.low[1],
         values,
-    }
+    };
+    logits.add_offsets(offsets)?;
+    Ok(logits)
 }
 
 /// Flag, mask and confidence of a frame; the mask poisoned before, the flag 0.
@@ -86,9 +98,10 @@ fn on_the_device(
     frame: &Frame,
     features: &[f32],
     weights: &[f32],
+    offsets: &[f32],
     with_confidence: bool,
 ) -> Result<(bool, Vec<u8>, Vec<u8>)> {
-    let head = Head::new(gpu, weights, TEMPERATURE)?;
+    let head = Head::new(gpu, weights, offsets, TEMPERATURE)?;
     let plan = head.plan(gpu, frame.low, frame.fit, frame.size)?;
     let pixels = frame.size[0] * frame.size[1];
     let output = MaskBuffer::new(gpu, pixels)?;
@@ -110,13 +123,13 @@ fn on_the_device(
 /// A logit of 16 products of values up to 10: sums in another order differ by less.
 const LOGIT_TOLERANCE: f32 = 2e-4;
 
-fn assert_is_the_cpus(gpu: &Gpu, frame: &Frame) -> Result {
+fn assert_is_the_cpus(gpu: &Gpu, frame: &Frame, offsets: &[f32]) -> Result {
     let features = made_features(frame.low);
     let weights = made(frame.classes * CHANNELS, 3, 2.0);
-    let logits = logits(&features, &weights, frame);
+    let logits = logits(&features, &weights, offsets, frame)?;
     let (mask, confidence) = mask_from_logits(&logits, frame.fit, frame.size, Some(TEMPERATURE))?;
     let confidence = confidence.map(|c| c.values).unwrap_or_default();
-    let (is_finite, ids, values) = on_the_device(gpu, frame, &features, &weights, true)?;
+    let (is_finite, ids, values) = on_the_device(gpu, frame, &features, &weights, offsets, true)?;
     assert!(is_finite, "{frame:?}");
     let mut near_ties = 0;
     for (i, (&id, &want)) in ids.iter().zip(&mask.ids).enumerate() {
@@ -140,7 +153,8 @@ fn assert_is_the_cpus(gpu: &Gpu, frame: &Frame) -> Result {
             "{frame:?} pixel {i}: {value} {want}"
         );
     }
-    let (is_finite, alone, unasked) = on_the_device(gpu, frame, &features, &weights, false)?;
+    let (is_finite, alone, unasked) =
+        on_the_device(gpu, frame, &features, &weights, offsets, false)?;
     assert!(is_finite && alone == ids && unasked.iter().all(|value| *value == 0xff));
     Ok(())
 }
@@ -202,7 +216,7 @@ fn masks_and_confidence_are_the_cpus_at_any_size_and_number_of_classes() -> Resu
     let gpu = Gpu::open(0, GpuLimits::default())?;
     frames()
         .iter()
-        .try_for_each(|frame| assert_is_the_cpus(&gpu, frame))
+        .try_for_each(|frame| assert_is_the_cpus(&gpu, frame, &vec![0.0; frame.classes]))
 }
 
 #[test]
@@ -214,7 +228,15 @@ fn little_shared_memory_gives_the_same() -> Result {
     let gpu = Gpu::open(0, limits)?;
     frames()
         .iter()
-        .try_for_each(|frame| assert_is_the_cpus(&gpu, frame))
+        .try_for_each(|frame| assert_is_the_cpus(&gpu, frame, &made_offsets(frame.classes)))
+}
+
+#[test]
+fn offsets_move_masks_and_confidence_as_on_the_cpu_at_any_size_and_number_of_classes() -> Result {
+    let gpu = Gpu::open(0, GpuLimits::default())?;
+    frames()
+        .iter()
+        .try_for_each(|frame| assert_is_the_cpus(&gpu, frame, &made_offsets(frame.classes)))
 }
 
 #[test]
@@ -225,11 +247,16 @@ fn equal_logits_give_the_lowest_id() -> Result {
         for classes in [3, 32, 255] {
             let frame = frame(classes, [9, 33], [18, 66], size);
             let features = made_features(frame.low);
-            let (_, mask, confidence) =
-                on_the_device(&gpu, &frame, &features, &row.repeat(classes), true)?;
-            assert!(mask.iter().all(|id| *id == 0), "{frame:?}");
-            let even = (255.0 / classes as f32).round() as u8;
-            assert!(confidence.iter().all(|value| *value == even), "{frame:?}");
+            let weights = row.repeat(classes);
+            // All offsets alike change nothing; class 0's copies beyond the last class must not win.
+            for offset in [0.0, -2.5] {
+                let offsets = vec![offset; classes];
+                let (_, mask, confidence) =
+                    on_the_device(&gpu, &frame, &features, &weights, &offsets, true)?;
+                assert!(mask.iter().all(|id| *id == 0), "{frame:?}");
+                let even = (255.0 / classes as f32).round() as u8;
+                assert!(confidence.iter().all(|value| *value == even), "{frame:?}");
+            }
         }
     }
     Ok(())
@@ -258,7 +285,8 @@ fn one_feature_that_is_not_finite_raises_the_flag_wherever_it_lies() -> Result {
         ] {
             let mut features = made_features(low);
             features[place] = bad;
-            let (is_finite, ..) = on_the_device(&gpu, &frame, &features, &weights, false)?;
+            let (is_finite, ..) =
+                on_the_device(&gpu, &frame, &features, &weights, &[0.0; 5], false)?;
             assert!(!is_finite, "{frame:?}: {bad} at {place}");
         }
     }
@@ -273,7 +301,14 @@ fn weights_beyond_f16_raise_the_flag() -> Result {
         let mut weights = made(classes * CHANNELS, 3, 2.0);
         weights[classes * CHANNELS - 1] = 1e6;
         let features = made_features(frame.low);
-        let (is_finite, ..) = on_the_device(&gpu, &frame, &features, &weights, false)?;
+        let (is_finite, ..) = on_the_device(
+            &gpu,
+            &frame,
+            &features,
+            &weights,
+            &vec![0.0; classes],
+            false,
+        )?;
         assert!(!is_finite, "{frame:?}");
     }
     Ok(())
@@ -311,7 +346,8 @@ fn times() -> Result {
         frame(11, [256, 512], [511, 1023], [511, 1023]),
         frame(150, [256, 512], [512, 1024], [512, 1024]),
     ] {
-        let head = Head::new(&gpu, &made(frame.classes * CHANNELS, 3, 2.0), TEMPERATURE)?;
+        let weights = made(frame.classes * CHANNELS, 3, 2.0);
+        let head = Head::new(&gpu, &weights, &made_offsets(frame.classes), TEMPERATURE)?;
         let plan = head.plan(&gpu, frame.low, frame.fit, frame.size)?;
         let features = Buffer::from_slice(&gpu, &blocked(&made_features(frame.low), frame.low))?;
         let output = MaskBuffer::new(&gpu, frame.size[0] * frame.size[1])?;

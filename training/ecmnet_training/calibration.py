@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .data import SegmentationSet
-from .evaluate import Normalisation
+from .evaluate import Normalisation, logits_of
 
 TEMPERATURES = tuple(np.round(np.arange(0.7, 3.01, 0.1), 1).tolist())
 _BINS = 15
@@ -42,16 +42,13 @@ class Reliability:
 def reliability_of(
     network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
 ) -> Reliability:
-    """The network's sums on frames of the network's own size."""
+    """The network's sums on frames."""
     device = next(network.parameters()).device
-    mean, std = (t.to(device).view(1, 3, 1, 1) for t in (norm.mean, norm.std))
     nll = torch.zeros(len(TEMPERATURES), dtype=torch.float64, device=device)
     bins = torch.zeros(len(TEMPERATURES), _BINS, 3, dtype=torch.float64, device=device)
-    for start in range(0, len(frames), batch):
-        images = frames.images[start : start + batch].to(device).float()
-        labels = frames.labels[start : start + batch].to(device).long()
+    for labels, logits in logits_of(network, frames, norm, batch=batch):
         kept = labels != frames.classes.ignore_id
-        logits = network((images - mean) / std).permute(0, 2, 3, 1)[kept]
+        logits = logits.permute(0, 2, 3, 1)[kept]
         truth = labels[kept]
         correct = (logits.argmax(1) == truth).double()
         for i, temperature in enumerate(TEMPERATURES):

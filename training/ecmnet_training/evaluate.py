@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .classes import TABLES, ClassTable
 from .config import DataConfig
 from .data import SegmentationSet, load
-from .export import read_weights
+from .export import read_labeller
 from .layers import bilinear
 from .road import RoadScore, road_report, road_score
 
@@ -37,10 +37,11 @@ class Normalisation:
 
 
 @torch.inference_mode()
-def predictions_of(
+def logits_of(
     network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of true and predicted class ids, both i64 `[b, h, w]`, on the network's device.
+    """Batches of true class ids, i64 `[b, h, w]`, and logits `[b, classes, h, w]`, on the network's
+    device.
 
     The network runs in f32 at `norm`'s size, its logits are resized to the labels'.
     """
@@ -54,6 +55,14 @@ def predictions_of(
         logits = network((images - mean) / std)
         if logits.shape[2:] != labels.shape[1:]:
             logits = bilinear(logits, labels.shape[1:])
+        yield labels, logits
+
+
+def predictions_of(
+    network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of true and predicted class ids, both i64 `[b, h, w]`, as `logits_of` has them."""
+    for labels, logits in logits_of(network, frames, norm, batch=batch):
         yield labels, logits.argmax(1)
 
 
@@ -63,7 +72,7 @@ def confusion_of(
     """`[classes, classes]` pixel counts: rows truth, columns prediction."""
     counts = np.zeros((len(frames.classes), len(frames.classes)), np.int64)
     for labels, predicted in predictions_of(network, frames, norm, batch=batch):
-        counts += _confusion(labels, predicted, frames.classes)
+        counts += confusion_from_ids(labels, predicted, frames.classes)
     return counts
 
 
@@ -74,10 +83,18 @@ def scores_of(
     counts = np.zeros((len(frames.classes), len(frames.classes)), np.int64)
     road = RoadScore.zero(frames.classes, tuple(frames.labels.shape[1:]))
     for labels, predicted in predictions_of(network, frames, norm, batch=batch):
-        counts += _confusion(labels, predicted, frames.classes)
+        counts += confusion_from_ids(labels, predicted, frames.classes)
         masks = (t.to(torch.uint8).cpu().numpy() for t in (labels, predicted))
         road = road + road_score(*masks, frames.classes)
     return counts, road
+
+
+def confusion_from_ids(labels: Tensor, predicted: Tensor, classes: ClassTable) -> NDArray[np.int64]:
+    """`[classes, classes]` pixel counts, rows truth, of class ids, both i64 `[b, h, w]`."""
+    kept = labels != classes.ignore_id
+    pairs = labels[kept] * len(classes) + predicted[kept]
+    counts = torch.bincount(pairs, minlength=len(classes) ** 2)
+    return counts.view(len(classes), len(classes)).cpu().numpy()
 
 
 def iou_from_confusion(confusion: NDArray[np.int64]) -> list[float | None]:
@@ -109,7 +126,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, header = read_weights(args.weights)
+    network, header = read_labeller(args.weights)
     classes = next((n for n, t in TABLES.items() if t.names == header.classes.names), "folder")
     config = DataConfig(args.kind, header.train_size, "", "", classes)
     frames = load(config, args.data, split=args.split)
@@ -126,13 +143,6 @@ def main() -> None:
     shown = copy.deepcopy(result)
     del shown["road"]["boundary"]["by_row"]
     print(json.dumps(shown, indent=1))
-
-
-def _confusion(labels: Tensor, predicted: Tensor, classes: ClassTable) -> NDArray[np.int64]:
-    kept = labels != classes.ignore_id
-    pairs = labels[kept] * len(classes) + predicted[kept]
-    counts = torch.bincount(pairs, minlength=len(classes) ** 2)
-    return counts.view(len(classes), len(classes)).cpu().numpy()
 
 
 if __name__ == "__main__":

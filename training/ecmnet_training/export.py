@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import safe_open
@@ -11,16 +11,24 @@ from torch import Tensor
 
 from .classes import ClassTable
 from .data import SegmentationSet
-from .model import ECMNet, Plan
+from .model import ECMNet, Plan, with_offsets
 
 FORMAT = "1"
 HELD_OUT = "held out: "
 """Begins `miou_on` where the score is that of frames, named by prefixes, kept out of training."""
 
 
+MOST_LOGIT_OFFSET = 1000.0
+"""The largest magnitude that the node reads."""
+
+
 @dataclass(frozen=True)
 class WeightsHeader:
-    """The metadata of a weights file. `mean` and `std` are RGB on 0-255, `train_size` `[h, w]`."""
+    """The metadata of a weights file. `mean` and `std` are RGB on 0-255, `train_size` `[h, w]`.
+
+    `logit_offsets` are added to the logits of the classes named before they are compared, and
+    `temperature` divides the sums before softmax.
+    """
 
     plan: Plan
     classes: ClassTable
@@ -33,9 +41,21 @@ class WeightsHeader:
     miou: float
     miou_on: str
     temperature: float = 1.0
+    logit_offsets: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, offset in self.logit_offsets.items():
+            if name not in self.classes.names:
+                raise ValueError(f"logit_offsets has {name!r}, which is not in classes")
+            if not isinstance(offset, int | float) or not abs(offset) <= MOST_LOGIT_OFFSET:
+                raise ValueError(
+                    f"logit_offsets has {offset!r} for {name!r}, "
+                    f"not a number from {-MOST_LOGIT_OFFSET:g} to {MOST_LOGIT_OFFSET:g}"
+                )
 
     def to_metadata(self) -> dict[str, str]:
         """The file's string map; lists as JSON."""
+        offsets = {"logit_offsets": json.dumps(self.logit_offsets)} if self.logit_offsets else {}
         return {
             "format": FORMAT,
             "arch": "ecmnet",
@@ -54,7 +74,7 @@ class WeightsHeader:
             "commit": self.commit,
             "miou": repr(self.miou),
             "miou_on": self.miou_on,
-        }
+        } | offsets
 
     def held_out(self) -> tuple[str, ...]:
         """Prefixes of the frames that training never saw; none where the file names none."""
@@ -85,6 +105,7 @@ class WeightsHeader:
                 miou=float(metadata["miou"]),
                 miou_on=metadata["miou_on"],
                 temperature=float(metadata.get("temperature", "1")),
+                logit_offsets=_object_from_json("logit_offsets", metadata),
             )
         except KeyError as error:
             raise ValueError(f"the weights' metadata lack {error}") from error
@@ -114,6 +135,12 @@ def read_weights(path: Path) -> tuple[ECMNet, WeightsHeader]:
     return network.eval(), header
 
 
+def read_labeller(path: Path) -> tuple[ECMNet, WeightsHeader]:
+    """As `read_weights`, for labels: the logits have the header's offsets in them."""
+    network, header = read_weights(path)
+    return with_offsets(network, header.logit_offsets, header.classes), header
+
+
 def start_of(path: Path | None, frames: SegmentationSet) -> dict[str, Tensor] | None:
     """The tensors of a weights file of either plan for frames of its classes; None without one."""
     if path is None:
@@ -124,8 +151,26 @@ def start_of(path: Path | None, frames: SegmentationSet) -> dict[str, Tensor] | 
     return network.state_dict()
 
 
-def with_score(path: Path, *, miou: float, miou_on: str, commit: str) -> None:
-    """Rewrites the file's score and commit, which are known only after the export."""
+def with_score(
+    path: Path,
+    *,
+    miou: float,
+    miou_on: str,
+    commit: str,
+    temperature: float | None = None,
+    logit_offsets: dict[str, float] | None = None,
+) -> None:
+    """Rewrites the file's score and commit, and what folds chose of temperature and offsets where
+    given: they are known only after the export."""
     network, header = read_weights(path)
-    changed = dataclasses.replace(header, miou=miou, miou_on=miou_on, commit=commit)
+    chosen = {"temperature": temperature, "logit_offsets": logit_offsets}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    changed = dataclasses.replace(header, miou=miou, miou_on=miou_on, commit=commit, **given)
     write_weights(path, network.state_dict(), changed)
+
+
+def _object_from_json(key: str, metadata: dict[str, str]) -> dict[str, object]:
+    value = json.loads(metadata.get(key, "{}"))
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} is {metadata[key]!r}, not a JSON object")
+    return value

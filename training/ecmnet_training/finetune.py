@@ -4,11 +4,11 @@
         [--minutes M] [--hold-out PREFIX ...]
 
 The folder holds `list.txt` (lines `image label`) and, where its classes are not those of the
-weights, a `classes.json`. Classes of the same name keep their row of the classifier, others start
-anew. The last fifth of the list, or the frames of `--hold-out`, are never trained on: they score
-the weights before and after and fit the temperature. Beside what `train` leaves, the run's folder
-gets `finetune.json` with both scores. Exit status 2: something is wrong with what was given; 1: the
-masks are not better than before.
+weights, a `classes.json`. Classes of the same name keep their row of the classifier and the offset
+of their logits, others start anew. The last fifth of the list, or the frames of `--hold-out`, are
+never trained on: they score the weights before and after and fit the temperature. Beside what
+`train` leaves, the run's folder gets `finetune.json` with both scores. Exit status 2: something is
+wrong with what was given; 1: the masks are not better than before.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from .config import TrainConfig, read_config
 from .data import SegmentationSet, load_pairs
 from .evaluate import Normalisation, report, scores_of
 from .export import WeightsHeader, read_weights, write_weights
-from .model import ECMNet
+from .model import ECMNet, with_offsets
 from .road import road_report
 from .train import header_of, run_to_end
 from .trainer import Trainer
@@ -59,30 +59,37 @@ def main() -> None:
 
     args.out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(args.config, args.out / "config.toml")
+    offsets = {name: header.logit_offsets.get(name, 0.0) for name in carried}
+    offsets = {name: offset for name, offset in offsets.items() if offset}
     before = None
     if len(carried) == len(frames.classes):
         first = ECMNet(len(frames.classes), config.plan)
         first.load_state_dict(start)
         statistics = torch.tensor(header.mean), torch.tensor(header.std)
         norm = Normalisation(*statistics, config.data.size)
-        before = _score(first.to(device).eval(), held_out, norm)
+        first = with_offsets(first.to(device).eval(), offsets, frames.classes)
+        before = _score(first, held_out, norm)
     trainer = Trainer(config, kept, seed=args.seed, device=device, start=start)
     run_to_end(trainer, args.out, save_every=50)
     norm = Normalisation(trainer.mean, trainer.std, config.data.size)
-    after = _score(trainer.network(), held_out, norm)
-    temperature = reliability_of(trainer.network(), held_out, norm).best_temperature()
+    labeller = with_offsets(trainer.network(), offsets, frames.classes)
+    after = _score(labeller, held_out, norm)
+    temperature = reliability_of(labeller, held_out, norm).best_temperature()
     written = header_of(
         trainer, config, frames,
         score=after, held_out=args.hold_out, commit=args.commit,
     )  # fmt: skip
     if not args.hold_out:
         written = dataclasses.replace(written, miou_on="the last fifth of the list, not trained on")
-    written = dataclasses.replace(written, temperature=temperature, **terms(header, config))
+    written = dataclasses.replace(
+        written, temperature=temperature, logit_offsets=offsets, **terms(header, config)
+    )
     write_weights(args.out / "weights.safetensors", trainer.network().state_dict(), written)
     result = {
         "before": before,
         "after": after,
         "temperature": temperature,
+        "logit_offsets": offsets,
         "carried_classes": carried,
         "frames": {"trained_on": len(kept), "held_out": len(held_out)},
         "steps": trainer.steps_done,

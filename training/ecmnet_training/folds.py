@@ -3,12 +3,14 @@
     python -m ecmnet_training.folds --config A.toml B.toml --data PATH --out results.json
 
 Each (recipe, seed) is trained once per fold without that fold's frames and scored on them. The
-recipe's IoU comes from one confusion matrix summed over the folds, its temperature and what a
-planner sees of the road from the pixels of all folds together. `--keep FOLDER` writes each run's
-weights, for `robustness` to judge.
+recipe's IoU comes from one confusion matrix summed over the folds, what a planner sees of the road
+from the pixels of all folds together, and so do the offset of the drivable classes' logits
+(offsets.py) and, with that offset in place, the temperature; all other figures are without it.
+`--keep FOLDER` writes each run's weights with both, for `robustness` to judge.
 """
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import json
@@ -24,6 +26,8 @@ from .config import read_config
 from .data import SegmentationSet, load, load_second
 from .evaluate import Normalisation, report, scores_of
 from .export import start_of, write_weights
+from .model import with_offsets
+from .offsets import sweep_of, table
 from .road import road_report
 from .train import header_of
 from .trainer import Trainer
@@ -62,12 +66,17 @@ def main() -> None:
         results.append({"recipe": recipe, "seed": seed} | pooled_scores([r[2:] for r in group]))
         pooled, fit = results[-1]["pooled"], results[-1]["calibration"]
         print(f"{recipe} seed {seed}: pooled mIoU {pooled['miou']:.4f}, calibration {fit}")
+        offsets = results[-1]["offsets"]
+        print(table(offsets["sweep"]), f"chosen: {offsets['chosen'] or 'none'}", sep="\n")
         for _, _, fold, trainer, held_out in group if args.keep else ():
-            score = {"miou": results[-1]["folds"][fold]}
+            score = {"miou": offsets["folds"][fold]}
             header = header_of(
                 trainer, trainer.config, held_out,
                 score=score, held_out=[fold], commit=args.commit,
             )  # fmt: skip
+            header = dataclasses.replace(
+                header, temperature=fit["temperature"], logit_offsets=offsets["chosen"]
+            )
             path = args.keep / f"{recipe}_{seed}_{fold}.safetensors"
             write_weights(path, trainer.network().state_dict(), header)
     summary = {"seconds": seconds, "results": results}
@@ -75,29 +84,52 @@ def main() -> None:
 
 
 def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str, object]:
-    """mIoU of each fold, scores of their summed confusion matrix, temperature and its error."""
-    folds, confusions, roads, reliabilities = {}, [], [], []
+    """mIoU of each fold, scores of their summed confusion matrix, the offset of the road's logits,
+    and with it temperature and error."""
+    classes = runs[0][2].classes
+    folds, confusions, roads, sweeps = {}, [], [], {}
     for fold, trainer, held_out in runs:
-        norm = Normalisation(trainer.mean, trainer.std, tuple(trainer.images.shape[2:]))
-        confusion, road = scores_of(trainer.network(), held_out, norm)
+        seen = trainer.network(), held_out, norm_of(trainer)
+        confusion, road = scores_of(*seen)
         confusions.append(confusion)
         roads.append(road)
-        reliabilities.append(reliability_of(trainer.network(), held_out, norm))
-        folds[fold] = report(confusions[-1], held_out.classes, len(held_out))["miou"]
+        sweeps[fold] = sweep_of(*seen)
+        folds[fold] = report(confusions[-1], classes, len(held_out))["miou"]
     confusion = np.sum(confusions, axis=0)
-    reliability = functools.reduce(operator.add, reliabilities)
+    sweep = functools.reduce(operator.add, sweeps.values())
+    offset = sweep.best(classes)
+    chosen = dict.fromkeys(classes.drivable, offset) if offset else {}
+    reliability = functools.reduce(
+        operator.add,
+        (
+            reliability_of(
+                with_offsets(trainer.network(), chosen, classes), held_out, norm_of(trainer)
+            )
+            for _, trainer, held_out in runs
+        ),
+    )
     temperature = reliability.best_temperature()
     return {
         "folds": folds,
-        "road": road_report(functools.reduce(operator.add, roads), runs[0][2].classes),
-        "pooled": report(confusion, runs[0][2].classes, sum(len(h) for *_, h in runs)),
+        "road": road_report(functools.reduce(operator.add, roads), classes),
+        "pooled": report(confusion, classes, sum(len(h) for *_, h in runs)),
         "confusion": confusion.tolist(),
         "calibration": {
             "temperature": temperature,
             "error": reliability.calibration_error(temperature),
             "error_without": reliability.calibration_error(1.0),
         },
+        "offsets": {
+            "chosen": chosen,
+            "folds": {fold: own.miou(offset, classes) for fold, own in sweeps.items()},
+            "sweep": sweep.rows(classes),
+        },
     }
+
+
+def norm_of(trainer: Trainer) -> Normalisation:
+    """How the run's network sees its frames."""
+    return Normalisation(trainer.mean, trainer.std, tuple(trainer.images.shape[2:]))
 
 
 def train_together(trainers: list[Trainer]) -> None:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .export import read_weights
+from .export import read_labeller
 from .inference import DeployedECMNet, Form
 from .ss2d import SS2D
 
@@ -75,7 +75,7 @@ def measure_mode(job: Job, parent: Connection) -> None:
         torch.set_num_threads(1)
     start = time.perf_counter()
     images = [torch.from_numpy(image).to(job.device) for image in job.images]
-    network, header = read_weights(job.weights)
+    network, header = read_labeller(job.weights)
     mean, std = torch.tensor(header.mean), torch.tensor(header.std)
     exact = DeployedECMNet(network, mean, std, Form(torch.float32)).to(job.device)
     expected = [exact(image) for image in images]

@@ -1,9 +1,12 @@
 """ECMNet (arXiv 2506.08629) in PyTorch; the Rust network's twin, tensor for tensor."""
 
+import copy
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
 
+from .classes import ClassTable
 from .edab import EDAB
 from .ffm import FFM
 from .layers import BNPReLU, Down, Up, bilinear, conv, conv_act
@@ -90,6 +93,18 @@ class ECMNet(nn.Module):
         x = _named(record, f"down{number}", getattr(self, f"down{number}")(x))
         x = _run_blocks(f"enc{number}", getattr(self, f"enc{number}"), x, record)
         return _named(record, f"act{number}", getattr(self, f"act{number}")(x))
+
+
+def with_offsets(network: ECMNet, offsets: Mapping[str, float], classes: ClassTable) -> ECMNet:
+    """A copy to whose logits of the classes named the offsets are added, as its classifier's bias.
+
+    Bilinear shares sum to 1, so the logits at full size move by as much.
+    """
+    moved = copy.deepcopy(network)
+    weight = moved.classifier.weight
+    bias = weight.new_tensor([offsets.get(name, 0.0) for name in classes.names])
+    moved.classifier.bias = nn.Parameter(bias, requires_grad=False)
+    return moved
 
 
 def parameter_count(model: nn.Module) -> int:

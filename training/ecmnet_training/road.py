@@ -64,8 +64,33 @@ def road_score(
         there = truth == class_id
         score.obstacles[class_id] = there.sum(), (there & seen_road).sum()
     for labels, road in zip(truth, seen_road, strict=True):
-        score.components += _components(labels, road, classes)
+        score.components += component_counts(labels, road[None], classes)[0]
     return score
+
+
+def component_counts(
+    labels: NDArray[np.uint8], roads: NDArray[np.bool_], classes: ClassTable
+) -> NDArray[np.int64]:
+    """`RoadScore.components` of one frame's labels `[h, w]` for each of n masks of what is called
+    road, `[n, h, w]`: `[n, classes, 3]`."""
+    ids = component_ids(labels).ravel()
+    pixels = np.bincount(ids)
+    class_id = np.zeros(len(pixels), np.int64)
+    class_id[ids] = labels.ravel()
+    kept = np.isin(class_id, obstacle_ids(classes)) & (pixels >= _LEAST_PIXELS)
+    counts = np.zeros((len(roads), len(classes), 3), np.int64)
+    for of_mask, road in zip(counts, roads, strict=True):
+        share = np.bincount(ids, weights=road.ravel())[kept] / pixels[kept]
+        for column, least in enumerate((0.0, 0.1, 0.5)):
+            np.add.at(of_mask[:, column], class_id[kept][share >= least], 1)
+    return counts
+
+
+def road_iou(confusion: NDArray[np.int64], classes: ClassTable) -> float:
+    """The IoU of all drivable classes taken as one, a fraction; 0 where there is none."""
+    road = np.isin(classes.names, classes.drivable)
+    hits = confusion[np.ix_(road, road)].sum()
+    return float(hits / max(confusion[road].sum() + confusion[:, road].sum() - hits, 1))
 
 
 def obstacle_ids(classes: ClassTable) -> list[int]:
@@ -93,11 +118,27 @@ def road_report(score: RoadScore, classes: ClassTable) -> dict[str, object]:
             "by_row": {key: [row[key] for row in rows] for key in rows[0]},
         },
         "false_free_space": {
-            "all": _free_space(score.obstacles[ids].sum(0), score.components[ids].sum(0)),
+            "all": free_space_report(score.obstacles[ids].sum(0), score.components[ids].sum(0)),
             "by_class": {
-                classes.names[i]: _free_space(score.obstacles[i], score.components[i]) for i in ids
+                classes.names[i]: free_space_report(score.obstacles[i], score.components[i])
+                for i in ids
             },
         },
+    }
+
+
+def free_space_report(
+    pixels: NDArray[np.int64], components: NDArray[np.int64]
+) -> dict[str, object]:
+    """`RoadScore.obstacles` `[2]` and `components` `[3]` of some classes in words: how many there
+    are, and the fractions called road; null where there is nothing to count."""
+    count, a_tenth, half = (int(n) for n in components)
+    return {
+        "pixels": int(pixels[0]),
+        "called_road": _share(pixels[1], pixels[0]),
+        "components": count,
+        "a_tenth_road": _share(a_tenth, count),
+        "half_road": _share(half, count),
     }
 
 
@@ -149,22 +190,6 @@ def _edge_distances(
     return counts
 
 
-def _components(
-    labels: NDArray[np.uint8], road: NDArray[np.bool_], classes: ClassTable
-) -> NDArray[np.int64]:
-    ids = component_ids(labels).ravel()
-    pixels = np.bincount(ids)
-    called_road = np.bincount(ids, weights=road.ravel())
-    class_id = np.zeros(len(pixels), np.int64)
-    class_id[ids] = labels.ravel()
-    counts = np.zeros((len(classes), 3), np.int64)
-    kept = np.isin(class_id, obstacle_ids(classes)) & (pixels >= _LEAST_PIXELS)
-    share = called_road[kept] / pixels[kept]
-    for column, least in enumerate((0.0, 0.1, 0.5)):
-        np.add.at(counts[:, column], class_id[kept][share >= least], 1)
-    return counts
-
-
 def _boundary(counts: NDArray[np.int64]) -> dict[str, object]:
     total = int(counts.sum())
     reached = np.cumsum(counts)
@@ -173,17 +198,6 @@ def _boundary(counts: NDArray[np.int64]) -> dict[str, object]:
         return int(np.searchsorted(reached, q * total)) if total else None
 
     return {"edges": total, "median_px": quantile(0.5), "p95_px": quantile(0.95)}
-
-
-def _free_space(pixels: NDArray[np.int64], components: NDArray[np.int64]) -> dict[str, object]:
-    count, a_tenth, half = (int(n) for n in components)
-    return {
-        "pixels": int(pixels[0]),
-        "called_road": _share(pixels[1], pixels[0]),
-        "components": count,
-        "a_tenth_road": _share(a_tenth, count),
-        "half_road": _share(half, count),
-    }
 
 
 def _share(part: float, whole: float) -> float | None:

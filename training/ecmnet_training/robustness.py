@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .classes import TABLES, ClassTable
+from .classes import TABLES
 from .config import DataConfig
 from .corruptions import HELD_OUT, SEVERITIES, Corruption, corrupted
 from .data import SegmentationSet, load
 from .evaluate import Normalisation, confusion_of, iou_from_confusion
-from .export import WeightsHeader, read_weights
+from .export import WeightsHeader, read_labeller
 from .model import ECMNet
+from .road import road_iou
 
 MOST_OF_THE_OTHERS_LOSS = 0.5
 Progress = Callable[[str], None]
@@ -98,13 +99,6 @@ def corrupted_frames(
     return SegmentationSet(images.contiguous(), labels, frames.names, frames.classes)
 
 
-def road_iou(confusion: NDArray[np.int64], classes: ClassTable) -> float:
-    """The IoU of all drivable classes taken as one, a fraction; 0 where there is none."""
-    road = np.isin(classes.names, classes.drivable)
-    hits = confusion[np.ix_(road, road)].sum()
-    return float(hits / max(confusion[road].sum() + confusion[:, road].sum() - hits, 1))
-
-
 def comparison(report: dict[str, object], other: dict[str, object]) -> dict[str, object]:
     """The share of `other`'s mean loss of road IoU that `report` has, and whether it is a half.
 
@@ -141,7 +135,7 @@ def main() -> None:
 
 
 def _judged(path: Path, args: argparse.Namespace, device: torch.device) -> Judged:
-    network, header = read_weights(path)
+    network, header = read_labeller(path)
     held_out = args.only or header.held_out()
     if not held_out:
         raise SystemExit(f"{path} names no frames held out ({header.miou_on!r}); give --only")

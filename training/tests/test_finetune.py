@@ -42,6 +42,7 @@ def start(tmp_path: Path) -> Path:
     header = WeightsHeader(
         "B", CAMVID, (100.0, 100.0, 100.0), (60.0, 60.0, 60.0), (32, 48), "made streets",
         "research-only (made)", "x", 0.0, "not measured",
+        logit_offsets={"Road": -0.0625, "Car": -0.5},
     )  # fmt: skip
     path = tmp_path / "start.safetensors"
     write_weights(path, ECMNet(len(CAMVID), "B").state_dict(), header)
@@ -83,6 +84,7 @@ def test_the_command_makes_masks_better_and_says_by_how_much(
     assert header.plan == "B", "the start's, not the file's"
     assert header.licence == "research-only (made); frames: the frames' own"
     assert header.temperature == result["temperature"]
+    assert header.logit_offsets == result["logit_offsets"] == {"Road": -0.0625, "Car": -0.5}
     assert header.miou == result["after"]["miou"] and header.held_out() == ()
     told = capsys.readouterr().out
     assert "no frame to train on has any pixel of: Building" in told and "mIoU" in told
@@ -105,6 +107,7 @@ def test_other_classes_start_anew_and_those_of_the_same_name_carry_over(
     assert result["after"]["miou"] > 0.6
     _, header = read_weights(out / "weights.safetensors")
     assert header.classes.names == ("Rock", "Road") and header.held_out() == ("5",)
+    assert header.logit_offsets == {"Road": -0.0625}, "of the classes carried over alone"
 
 
 def test_a_carried_row_is_the_starts_row_and_the_rest_of_the_network_too(start: Path) -> None:

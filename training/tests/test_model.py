@@ -1,6 +1,7 @@
 """The twin against its committed fixtures, its parameter budget, and its export."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from ecmnet_training.classes import CAMVID
-from ecmnet_training.export import WeightsHeader, read_weights, write_weights
+from ecmnet_training.export import WeightsHeader, read_labeller, read_weights, write_weights
 from ecmnet_training.generator import bits, fnv1a64, sample_positions
 from ecmnet_training.goldens import seeded_model, trace
 from ecmnet_training.model import ECMNet, Plan, parameter_count
@@ -58,6 +59,7 @@ def test_weights_and_header_survive_a_round_trip(tmp_path: Path) -> None:
         miou=0.5,
         miou_on="nothing",
         temperature=1.3,
+        logit_offsets={"Road": -0.75},
     )
     network = ECMNet(len(CAMVID), "B").eval()
     write_weights(tmp_path / "w.safetensors", network.state_dict(), header)
@@ -69,6 +71,44 @@ def test_weights_and_header_survive_a_round_trip(tmp_path: Path) -> None:
     image = torch.randn(1, 3, 61, 83, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert torch.equal(network(image), again(image))
+
+
+def test_a_header_without_offsets_names_none_and_a_wrong_one_is_refused() -> None:
+    header = WeightsHeader(
+        "A", CAMVID, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (8, 8), "made", "made", "x", 0.0, "nothing",
+    )  # fmt: skip
+    metadata = header.to_metadata()
+    assert "logit_offsets" not in metadata
+    assert WeightsHeader.from_metadata(metadata).logit_offsets == {}
+    for text, said in {
+        '{"Lawn": -0.5}': "'Lawn', which is not in classes",
+        '{"Road": NaN}': "nan for 'Road'",
+        '{"Road": -1001}': "-1001 for 'Road', not a number from -1000 to 1000",
+        '{"Road": "1"}': "'1' for 'Road'",
+        "[1]": "not a JSON object",
+        "{": "Expecting property name",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(said)):
+            WeightsHeader.from_metadata(metadata | {"logit_offsets": text})
+
+
+def test_a_labellers_logits_are_the_networks_moved_by_its_offsets(tmp_path: Path) -> None:
+    header = WeightsHeader(
+        "B", CAMVID, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (8, 8), "made", "made", "x", 0.0, "nothing",
+        logit_offsets={"Road": -0.75, "Sky": 2.0},
+    )  # fmt: skip
+    network = seeded_model("B").float()
+    write_weights(tmp_path / "w.safetensors", network.state_dict(), header)
+    labeller, read = read_labeller(tmp_path / "w.safetensors")
+    assert read == header
+    image = torch.randn(1, 3, 61, 83, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        moved = labeller(image) - network(image)
+    expected = torch.zeros(11)
+    expected[CAMVID.names.index("Road")], expected[CAMVID.names.index("Sky")] = -0.75, 2.0
+    # Two f32 sums in another order.
+    assert (moved - expected[:, None, None]).abs().max() < 1e-4
+    assert network.classifier.bias is None, "the network itself stays as it was"
 
 
 def test_a_missing_metadata_key_is_named(tmp_path: Path) -> None:

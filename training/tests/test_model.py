@@ -1,5 +1,6 @@
 """The twin against its committed fixtures, its parameter budget, and its export."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,12 +11,25 @@ import torch
 from safetensors import safe_open
 
 from ecmnet_training.classes import CAMVID
-from ecmnet_training.export import WeightsHeader, read_labeller, read_weights, write_weights
+from ecmnet_training.export import (
+    WeightsHeader,
+    read_labeller,
+    read_weights,
+    with_score,
+    write_weights,
+)
 from ecmnet_training.generator import bits, fnv1a64, sample_positions
 from ecmnet_training.goldens import seeded_model, trace
 from ecmnet_training.model import ECMNet, Plan, parameter_count
 
 GOLDENS = Path(__file__).parents[2] / "tests/fixtures/goldens"
+
+
+def made_header(logit_offsets: dict[str, float] | None = None) -> WeightsHeader:
+    return WeightsHeader(
+        "B", CAMVID, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (8, 8), "made", "made", "x", 0.0, "nothing",
+        logit_offsets=logit_offsets or {},
+    )  # fmt: skip
 
 
 def test_eleven_classes_fit_the_budget() -> None:
@@ -74,9 +88,7 @@ def test_weights_and_header_survive_a_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_header_without_offsets_names_none_and_a_wrong_one_is_refused() -> None:
-    header = WeightsHeader(
-        "A", CAMVID, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (8, 8), "made", "made", "x", 0.0, "nothing",
-    )  # fmt: skip
+    header = made_header()
     metadata = header.to_metadata()
     assert "logit_offsets" not in metadata
     assert WeightsHeader.from_metadata(metadata).logit_offsets == {}
@@ -93,10 +105,7 @@ def test_a_header_without_offsets_names_none_and_a_wrong_one_is_refused() -> Non
 
 
 def test_a_labellers_logits_are_the_networks_moved_by_its_offsets(tmp_path: Path) -> None:
-    header = WeightsHeader(
-        "B", CAMVID, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (8, 8), "made", "made", "x", 0.0, "nothing",
-        logit_offsets={"Road": -0.75, "Sky": 2.0},
-    )  # fmt: skip
+    header = made_header({"Road": -0.75, "Sky": 2.0})
     network = seeded_model("B").float()
     write_weights(tmp_path / "w.safetensors", network.state_dict(), header)
     labeller, read = read_labeller(tmp_path / "w.safetensors")
@@ -109,6 +118,20 @@ def test_a_labellers_logits_are_the_networks_moved_by_its_offsets(tmp_path: Path
     # Two f32 sums in another order.
     assert (moved - expected[:, None, None]).abs().max() < 1e-4
     assert network.classifier.bias is None, "the network itself stays as it was"
+
+
+def test_what_folds_found_is_written_and_what_is_not_given_stays(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    network = seeded_model("B").float()
+    write_weights(path, network.state_dict(), made_header({"Road": -0.75}))
+    with_score(path, miou=0.5, miou_on="folds", commit="abc", temperature=1.4)
+    rewritten, header = read_weights(path)
+    state = rewritten.state_dict()
+    expected = {"miou": 0.5, "miou_on": "folds", "commit": "abc", "temperature": 1.4}
+    assert header == dataclasses.replace(made_header({"Road": -0.75}), **expected)
+    with_score(path, miou=0.5, miou_on="folds", commit="abc", logit_offsets={"Road": -0.5})
+    assert read_weights(path)[1] == dataclasses.replace(header, logit_offsets={"Road": -0.5})
+    assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_a_missing_metadata_key_is_named(tmp_path: Path) -> None:

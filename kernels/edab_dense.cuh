@@ -40,7 +40,8 @@ struct EdabTrunk {
 template <int C>
 struct EdabWarps {
     static constexpr int rows = C == 16 ? 8 : C == 64 ? 4 : 2;
-    static constexpr int columns = C == 16 ? 1 : C == 64 ? 2 : 4;
+    template <int WARPS>
+    static constexpr int columns = WARPS / rows;
 };
 
 // How a tile lies in shared memory, after the weights. Rows of channels are padded by 8 halfs against bank
@@ -369,7 +370,7 @@ struct EdabDense {
             return r_row + (tile * 16 + tap_of(k) * T::columns) * T::narrow + part_of(k);
         };
         using Warps = EdabWarps<C>;
-        product<(T::strip + 15) / 16, H8, W::k_strip, Warps::rows, Warps::columns>(
+        product<(T::strip + 15) / 16, H8, W::k_strip, Warps::rows, Warps::template columns<WARPS>>(
             weights + W::up1, bias, r_at, [&](int c) { return half2_at(bend, c); },
             [&](int row, int c, float2 d, __half2 bend) {
                 *reinterpret_cast<__half2*>(us + row * T::narrow + c) = bent2(__floats2half2_rn(d.x, d.y), bend);
@@ -389,7 +390,7 @@ struct EdabDense {
             int i = tile * 16 + lane % 16;
             return u_row + (i / TW * T::columns + i % TW + tap_of(k)) * T::narrow + part_of(k);
         };
-        product<(TH * TW + 15) / 16, H8, W::k_strip, Warps::rows, Warps::columns>(
+        product<(TH * TW + 15) / 16, H8, W::k_strip, Warps::rows, Warps::template columns<WARPS>>(
             weights + W::up2, bias + h, u_at, [&](int c) { return half2_at(bend + h, c); },
             [&](int i, int c, float2 d, __half2 bend) {
                 int y = y0 + 1 + i / TW, x = x0 + 1 + i % TW;

@@ -148,20 +148,21 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
 
 // TH x TW pixels are the dense step's tile, ROWS those of the depthwise one's. BLOCKS: at least as many on
 // one multiprocessor.
-#define EDAB_STAGE(NAME, C, TH, TW, ROWS, BLOCKS)                                              \
-    extern "C" __global__ void __launch_bounds__(256, BLOCKS)                                  \
+#define EDAB_STAGE(NAME, C, TH, TW, ROWS, WARPS, BLOCKS)                                       \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
         edab_stage_##NAME(const __grid_constant__ EdabStage p) {                               \
-        edab_stage<C, TH, TW, ROWS, 8, true>(p);                                               \
+        edab_stage<C, TH, TW, ROWS, WARPS, true>(p);                                           \
     }                                                                                          \
-    extern "C" __global__ void __launch_bounds__(256, BLOCKS)                                  \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
         edab_stage_##NAME##_lean(const __grid_constant__ EdabStage p) {                        \
-        edab_stage<C, TH, TW, ROWS, 8, false>(p);                                              \
+        edab_stage<C, TH, TW, ROWS, WARPS, false>(p);                                          \
     }
 
-EDAB_STAGE(16_small, 16, 8, 8, 4, 2)
-EDAB_STAGE(16_medium, 16, 7, 12, 4, 2)
-EDAB_STAGE(16, 16, 8, 16, 4, 2)
-EDAB_STAGE(64, 64, 8, 16, 8, 2)
-EDAB_STAGE(128_small, 128, 4, 8, 4, 1)
-EDAB_STAGE(128, 128, 8, 8, 8, 1)
-EDAB_STAGE(128_large, 128, 8, 16, 8, 1)
+EDAB_STAGE(16_small, 16, 8, 8, 4, 8, 2)
+EDAB_STAGE(16_medium, 16, 7, 12, 4, 8, 2)
+EDAB_STAGE(16, 16, 8, 16, 4, 8, 2)
+EDAB_STAGE(64_small, 64, 8, 16, 8, 16, 1)
+EDAB_STAGE(64, 64, 8, 16, 8, 8, 2)
+EDAB_STAGE(128_small, 128, 4, 8, 4, 8, 1)
+EDAB_STAGE(128, 128, 8, 8, 8, 8, 1)
+EDAB_STAGE(128_large, 128, 8, 16, 8, 8, 1)

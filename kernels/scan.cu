@@ -430,8 +430,8 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
 
 }  // namespace
 
-// Grid: (channels / 3 rounded up, 4 directions); a warp for each channel and chunk. The small ones are for
-// short maps and little shared memory.
+// Grid: (channels / 3 rounded up, 4 directions); a warp for each channel and chunk. The short one is for short
+// maps, whose B and C all lie in shared memory; the small ones are for little of it.
 #define SCAN(NAME, ...)                                                                              \
     extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, 1)                     \
         NAME(const __grid_constant__ ScanParams p) {                                                 \
@@ -442,6 +442,7 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
         }                                                                                            \
     }
 SCAN(scan_f16, __half, 16, 4, 8)
+SCAN(scan_f16_short, __half, 8, 4, 16)
 SCAN(scan_f16_small, __half, 8, 4, 4)
 SCAN(scan_f32, float, 8, 4, 8)
 SCAN(scan_f32_small, float, 8, 4, 4)

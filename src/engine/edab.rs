@@ -16,9 +16,6 @@ mod cluster;
 mod tests;
 mod weights;
 
-/// Threads of a block.
-const THREADS: u32 = 256;
-
 /// One instance of the kernel, by the tiles of its two steps: of kernels/edab_stage.cu.
 struct Shape {
     name: &'static str,
@@ -26,16 +23,19 @@ struct Shape {
     tile: [usize; 2],
     /// Rows of the depthwise step's.
     strip_rows: usize,
+    /// Warps of a block.
+    warps: u32,
 }
 
-/// Instances for maps of 16, 64 and 128 channels, those of small tiles first: they are the faster where each
-/// tile finds a multiprocessor of its own.
+/// Instances for maps of 16, 64 and 128 channels, those of small tiles or many warps first: they are the faster
+/// where each tile finds a multiprocessor of its own.
 fn shapes(channels: usize) -> &'static [Shape] {
     const fn shape(name: &'static str, tile: [usize; 2], strip_rows: usize) -> Shape {
         Shape {
             name,
             tile,
             strip_rows,
+            warps: 8,
         }
     }
     match channels {
@@ -48,7 +48,17 @@ fn shapes(channels: usize) -> &'static [Shape] {
                 ]
             }
         }
-        64 => const { &[shape("64", [8, 16], 8)] },
+        64 => {
+            const {
+                &[
+                    Shape {
+                        warps: 16,
+                        ..shape("64_small", [8, 16], 8)
+                    },
+                    shape("64", [8, 16], 8),
+                ]
+            }
+        }
         _ => {
             const {
                 &[
@@ -294,7 +304,7 @@ impl Variant {
         let kernel = gpu.kernel("edab_stage", &format!("edab_stage_{}{suffix}", shape.name))?;
         let launch = Launch {
             is_cooperative: true,
-            ..Launch::new([1, 1, 1], THREADS, shared_bytes(is_staged) as u32)
+            ..Launch::new([1, 1, 1], 32 * shape.warps, shared_bytes(is_staged) as u32)
         };
         Ok(Self {
             shape,

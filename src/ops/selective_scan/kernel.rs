@@ -34,6 +34,7 @@ pub(crate) trait ScanElement: Copy {
 impl ScanElement for f16 {
     const VARIANTS: &'static [Variant] = &[
         Variant::new::<Self>("scan_f16", 16, 8),
+        Variant::new::<Self>("scan_f16_short", SHORT_STEPS, 16),
         Variant::new::<Self>("scan_f16_small", SHORT_STEPS, 4),
     ];
 }

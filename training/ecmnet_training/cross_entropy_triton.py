@@ -3,8 +3,9 @@
     loss = sum_p w[t_p] (-log softmax(up(z))_p[t_p]) / sum_p w[t_p]
 
 up is bilinear with half-pixel centres, p runs over labelled pixels. One kernel gives both sums and
-the gradient of z: a program owns `R` coarse pixels, visits the 2S x 2S fine ones that each has a
-share in, and does their softmax anew. z `[p, k]` is f32, channels last, k <= 16.
+the gradient of z: a program owns tiles of `R` coarse pixels of a line, one a thread, visits the 2S x 2S fine
+ones that each has a share in, and does their softmax anew. z is f32, one plane a class, k <= 16, so
+that a thread holds all classes of its pixel and its neighbours read beside it.
 """
 
 import torch
@@ -12,7 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_TILE_ROWS = 64
+_TILE_ROWS = 32
+_MAX_BLOCKS = 132 * 16
 _CLASSES = 16
 
 
@@ -28,8 +30,7 @@ def enlarged_cross_entropy(
     coarse: Tensor, labels: Tensor, weights: Tensor, *, ignore_id: int
 ) -> Tensor:
     """The loss of `coarse` `[b, k, h, w]` f32 against `labels` `[b, S h, S w]` i64."""
-    coarse = coarse.contiguous(memory_format=torch.channels_last)
-    return _CrossEntropy.apply(coarse, labels.contiguous(), weights, ignore_id)
+    return _CrossEntropy.apply(coarse.contiguous(), labels.contiguous(), weights, ignore_id)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -39,9 +40,10 @@ class _CrossEntropy(torch.autograd.Function):
         sums = torch.zeros(2, device=coarse.device)
         gradient = torch.empty_like(coarse)
         scale = labels.shape[1] // h
-        _losses[(triton.cdiv(b * h * w, _TILE_ROWS),)](
-            coarse, labels, weights, gradient, sums, b * h * w, h, w, ignore_id,
-            K=k, KP=_CLASSES, S=scale, R=_TILE_ROWS,
+        blocks = min(b * h * triton.cdiv(w, _TILE_ROWS), _MAX_BLOCKS)
+        _losses[(blocks,)](
+            coarse, labels, weights, gradient, sums, b * h, blocks, h, w, ignore_id,
+            K=k, KP=_CLASSES, S=scale, R=_TILE_ROWS, num_warps=1,
         )  # fmt: skip
         ctx.save_for_backward(gradient, sums)
         return sums[0] / sums[1]
@@ -52,59 +54,61 @@ class _CrossEntropy(torch.autograd.Function):
         return gradient * (dloss / sums[1]), None, None, None
 
 
-@triton.jit
-def _neighbours(fine, length, S: tl.constexpr):  # noqa: ANN001, ANN202
-    """(lower coarse place, upper one, the upper one's share) of fine places."""
-    at = tl.maximum((fine + 0.5) / S - 0.5, 0.0)
-    low = tl.minimum(at.to(tl.int32), length - 1)
-    return low, tl.minimum(low + 1, length - 1), at - low
-
-
-@triton.jit(do_not_specialize=["rows", "height", "width"])
+@triton.jit(do_not_specialize=["lines", "blocks", "height", "width"])
 def _losses(  # noqa: ANN202
-    z_ptr, labels_ptr, weights_ptr, dz_ptr, sums_ptr, rows, height, width, ignore_id,  # noqa: ANN001
+    z_ptr, labels_ptr, weights_ptr, dz_ptr, sums_ptr, lines, blocks, height, width, ignore_id,  # noqa: ANN001
     K: tl.constexpr, KP: tl.constexpr, S: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
-    p = tl.program_id(0) * R + tl.arange(0, R)
-    k = tl.arange(0, KP)[None, :]
-    image = p // (height * width)
-    line, column = (p // width) % height, p % width
-    first = image * height * width
-    dz = tl.zeros((R, KP), tl.float32)
+    k = tl.arange(0, KP)[:, None]
     loss = tl.zeros((R,), tl.float32)
     total = tl.zeros((R,), tl.float32)
-    for oy in range(2 * S):
-        y = S * line - S // 2 + oy
-        y0, y1, up_y = _neighbours(y, height, S)
-        share_y = tl.where(y0 == line, 1 - up_y, 0.0) + tl.where(y1 == line, up_y, 0.0)
-        for ox in range(2 * S):
-            x = S * column - S // 2 + ox
-            x0, x1, up_x = _neighbours(x, width, S)
-            share_x = tl.where(x0 == column, 1 - up_x, 0.0) + tl.where(x1 == column, up_x, 0.0)
-            inside = (p < rows) & (y >= 0) & (y < S * height) & (x >= 0) & (x < S * width)
-            ok = inside[:, None] & (k < K)
-            label_at = (image.to(tl.int64) * S * height + y) * S * width + x
-            label = tl.load(labels_ptr + label_at, mask=inside, other=ignore_id)
-            counted = inside & (label != ignore_id)
-            weight = tl.load(weights_ptr + label, mask=counted, other=0.0)
-            above, below = first + y0 * width, first + y1 * width
-            z00 = tl.load(z_ptr + (above + x0)[:, None] * K + k, mask=ok, other=0.0)
-            z01 = tl.load(z_ptr + (above + x1)[:, None] * K + k, mask=ok, other=0.0)
-            z10 = tl.load(z_ptr + (below + x0)[:, None] * K + k, mask=ok, other=0.0)
-            z11 = tl.load(z_ptr + (below + x1)[:, None] * K + k, mask=ok, other=0.0)
-            z0 = z00 + up_x[:, None] * (z01 - z00)
-            z1 = z10 + up_x[:, None] * (z11 - z10)
-            z = tl.where(k < K, z0 + up_y[:, None] * (z1 - z0), float("-inf"))
-            z = z - tl.max(z, 1)[:, None]
-            powers = tl.exp(z)
-            norm = tl.sum(powers, 1)
-            is_label = k == label[:, None]
-            gradient = powers / norm[:, None] - tl.where(is_label, 1.0, 0.0)
-            dz += (share_y * share_x * weight)[:, None] * gradient
-            own = (y // S == line) & (x // S == column) & counted
-            of_label = tl.sum(tl.where(is_label, z, 0.0), 1)
-            loss += tl.where(own, weight * (tl.log(norm) - of_label), 0.0)
-            total += tl.where(own, weight, 0.0)
-    tl.store(dz_ptr + p[:, None] * K + k, dz, mask=(p < rows)[:, None] & (k < K))
+    tiles = tl.cdiv(width, R)
+    for tile in range(tl.program_id(0), lines * tiles, blocks):
+        image, line = tile // tiles // height, tile // tiles % height
+        x = tile % tiles * R + tl.arange(0, R)
+        ok = (k < K) & (x < width)[None, :]
+        at = k * (height * width) + x[None, :]
+        z_ptrs = z_ptr + image.to(tl.int64) * K * height * width + at
+        own = tl.load(z_ptrs + line * width, mask=ok, other=0.0)
+        dz = tl.zeros((KP, R), tl.float32)
+        # The four quarters around the pixel; the three pixels that a quarter lies between, beside it.
+        for quarter in range(4):
+            step_y, step_x = 2 * (quarter // 2) - 1, 2 * (quarter % 2) - 1
+            there_y = (line + step_y >= 0) & (line + step_y < height)
+            there_x = (x + step_x >= 0) & (x + step_x < width)
+            over = tl.where(there_y, line + step_y, line) * width
+            side = tl.load(z_ptrs + line * width + step_x, mask=ok & there_x[None, :], other=0.0)
+            side = tl.where(there_x[None, :], side, own)
+            above = tl.load(z_ptrs + over, mask=ok, other=0.0)
+            corner = tl.load(z_ptrs + over + step_x, mask=ok & there_x[None, :], other=0.0)
+            corner = tl.where(there_x[None, :], corner, above)
+            for fine in tl.static_range(S * S):
+                # The fine pixel's distance from the own one, in coarse pixels.
+                off_y, off_x = (fine // S + 0.5) / S, (fine % S + 0.5) / S
+                out_y, out_x = fine // S, fine % S
+                fine_y = S * line + tl.where(step_y > 0, S // 2 + out_y, S // 2 - 1 - out_y)
+                fine_x = S * x + tl.where(step_x > 0, S // 2 + out_x, S // 2 - 1 - out_x)
+                inside = (x < width) & (fine_y >= 0) & (fine_y < S * height)
+                inside = inside & (fine_x >= 0) & (fine_x < S * width)
+                label_at = (image.to(tl.int64) * S * height + fine_y) * S * width + fine_x
+                label = tl.load(labels_ptr + label_at, mask=inside, other=ignore_id)
+                counted = inside & (label != ignore_id)
+                weight = tl.load(weights_ptr + label, mask=counted, other=0.0)
+                near = own + off_x * (side - own)
+                far = above + off_x * (corner - above)
+                z = tl.where(k < K, near + off_y * (far - near), float("-inf"))
+                z = z - tl.max(z, 0)[None, :]
+                powers = tl.exp(z)
+                norm = tl.sum(powers, 0)
+                share = weight * tl.where(there_y, 1 - off_y, 1.0)
+                share = share * tl.where(there_x, 1 - off_x, 1.0)
+                is_label = k == label[None, :]
+                dz += (share / norm)[None, :] * powers - tl.where(is_label, share[None, :], 0.0)
+                if (out_y < S // 2) and (out_x < S // 2):
+                    of_label = tl.sum(tl.where(is_label, z, 0.0), 0)
+                    loss += tl.where(counted, weight * (tl.log(norm) - of_label), 0.0)
+                    total += weight
+        dz_ptrs = dz_ptr + image.to(tl.int64) * K * height * width + at + line * width
+        tl.store(dz_ptrs, dz, mask=ok)
     tl.atomic_add(sums_ptr, tl.sum(loss, 0), sem="relaxed")
     tl.atomic_add(sums_ptr + 1, tl.sum(total, 0), sem="relaxed")

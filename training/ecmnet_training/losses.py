@@ -32,7 +32,8 @@ class SegmentationLoss(nn.Module):
 
     def of_outputs(self, coarse: Tensor, dec2: Tensor, dec1: Tensor, labels: Tensor) -> Tensor:
         """The loss of the three tensors that `coarse_logits` returns."""
-        coarse = coarse.float()
+        # One plane a class, as both losses read it.
+        coarse = coarse.to(torch.float32, memory_format=torch.contiguous_format)
         loss = self._enlarged_cross_entropy(coarse, labels)
         if self.config.lovasz > 0:
             # Every second coarse logit is plenty: the loss ranks errors over the whole batch.

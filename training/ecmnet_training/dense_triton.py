@@ -56,7 +56,8 @@ def convolve(
     _forward[(blocks,)](
         x, norm.params if norm else x, norm.stats if norm else x, weight,
         x if residual is None else residual, y, x if y_stats is None else y_stats,
-        rows, blocks, stride, length, *strides, BN_EPS,
+        rows, blocks, stride, length, BN_EPS,
+        W_O=strides[0], W_I=strides[1], W_K=strides[2],
         CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), TAPS=taps, R=tile_rows,
         NORM=norm is not None, STATS=y_stats is not None, SHUFFLE=residual is not None,
         num_warps=4, num_stages=2,
@@ -91,7 +92,8 @@ def convolve_backward(
         y_norm.grads if y_norm else none,
         weight, x, norm.params if norm else none, norm.stats if norm else none,
         dx, norm.grads if norm else none, dweight,
-        rows, blocks, stride, length, *strides, BN_EPS,
+        rows, blocks, stride, length, BN_EPS,
+        W_O=strides[0], W_I=strides[1], W_K=strides[2],
         CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), TAPS=taps, R=tile_rows,
         NORM=norm is not None, Y_NORM=y_norm is not None, SHUFFLE=shuffled,
         num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
@@ -115,7 +117,7 @@ def _tile_rows(c_in: int, c_out: int, *, backward: bool) -> int:
     return 64 if c_in * c_out > 256 else 128
 
 
-_SIZES = ["rows", "blocks", "stride", "length", "w_o", "w_i", "w_k"]
+_SIZES = ["rows", "blocks", "stride", "length"]
 
 
 @triton.jit
@@ -142,7 +144,8 @@ def _input_of_tap(  # noqa: ANN202
 @triton.jit(do_not_specialize=_SIZES)
 def _forward(  # noqa: ANN202
     x_ptr, params_ptr, stats_ptr, w_ptr, residual_ptr, y_ptr, y_stats_ptr,  # noqa: ANN001
-    rows, blocks, stride, length, w_o, w_i, w_k, eps,  # noqa: ANN001
+    rows, blocks, stride, length, eps,  # noqa: ANN001
+    W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
     NORM: tl.constexpr, STATS: tl.constexpr, SHUFFLE: tl.constexpr,
@@ -152,12 +155,12 @@ def _forward(  # noqa: ANN202
     source = co
     if SHUFFLE:
         source = _unshuffled(co, CO)
-    w_ptrs = w_ptr + ci[:, None] * w_i + source[None, :] * w_o
+    w_ptrs = w_ptr + ci[:, None] * W_I + source[None, :] * W_O
     w_ok = (ci < CI)[:, None] & (co < CO)[None, :]
     w0 = tl.load(w_ptrs, mask=w_ok, other=0.0).to(kind)
     if TAPS == 3:
-        w1 = tl.load(w_ptrs + w_k, mask=w_ok, other=0.0).to(kind)
-        w2 = tl.load(w_ptrs + 2 * w_k, mask=w_ok, other=0.0).to(kind)
+        w1 = tl.load(w_ptrs + W_K, mask=w_ok, other=0.0).to(kind)
+        w2 = tl.load(w_ptrs + 2 * W_K, mask=w_ok, other=0.0).to(kind)
     scale = tl.zeros((1, CIP), tl.float32)
     shift, slope = scale, scale
     if NORM:
@@ -188,8 +191,10 @@ def _forward(  # noqa: ANN202
             y = tl.dot(a, w0, y, input_precision="ieee")
         ok = (p < rows)[:, None] & (co < CO)[None, :]
         if SHUFFLE:
-            at = p[:, None] * CO + source[None, :]
-            y += tl.load(residual_ptr + at, mask=ok, other=0.0).to(tl.float32)
+            at = p[:, None] * CO + co[None, :]
+            residual = tl.load(residual_ptr + at, mask=ok, other=0.0)
+            pairs = tl.reshape(residual, (R, CO // 2, 2))
+            y += tl.reshape(tl.permute(pairs, (0, 2, 1)), (R, CO)).to(tl.float32)
         y = y.to(kind)
         tl.store(y_ptr + p[:, None] * CO + co[None, :], y, mask=ok)
         if STATS:
@@ -222,7 +227,8 @@ def _gradient_of_tap(  # noqa: ANN202
 def _backward(  # noqa: ANN202
     dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr,  # noqa: ANN001
     w_ptr, x_ptr, params_ptr, stats_ptr, dx_ptr, grads_ptr, dw_ptr,  # noqa: ANN001
-    rows, blocks, stride, length, w_o, w_i, w_k, eps,  # noqa: ANN001
+    rows, blocks, stride, length, eps,  # noqa: ANN001
+    W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
     NORM: tl.constexpr, Y_NORM: tl.constexpr, SHUFFLE: tl.constexpr,
@@ -233,13 +239,13 @@ def _backward(  # noqa: ANN202
     if SHUFFLE:
         source = _unshuffled(co, CO)
     # w `[COP, CIP]` for dx = g w; dw `[CIP, COP]` = a^T g.
-    w_ptrs = w_ptr + source[:, None] * w_o + ci[None, :] * w_i
+    w_ptrs = w_ptr + source[:, None] * W_O + ci[None, :] * W_I
     w_ok = (co < CO)[:, None] & (ci < CI)[None, :]
     w0 = tl.load(w_ptrs, mask=w_ok, other=0.0).to(kind)
     dw0 = tl.zeros((CIP, COP), tl.float32)
     if TAPS == 3:
-        w1 = tl.load(w_ptrs + w_k, mask=w_ok, other=0.0).to(kind)
-        w2 = tl.load(w_ptrs + 2 * w_k, mask=w_ok, other=0.0).to(kind)
+        w1 = tl.load(w_ptrs + W_K, mask=w_ok, other=0.0).to(kind)
+        w2 = tl.load(w_ptrs + 2 * W_K, mask=w_ok, other=0.0).to(kind)
         dw1 = tl.zeros((CIP, COP), tl.float32)
         dw2 = tl.zeros((CIP, COP), tl.float32)
     scale = tl.zeros((1, CIP), tl.float32)
@@ -298,12 +304,12 @@ def _backward(  # noqa: ANN202
             of_slope += tl.sum(for_slope, 0)
     if NORM:
         add_gradients(grads_ptr, stats_ptr, ci, ci < CI, of_dz, of_dz_x, of_slope, rows, eps, CI)
-    dw_ptrs = dw_ptr + ci[:, None] * w_i + source[None, :] * w_o
+    dw_ptrs = dw_ptr + ci[:, None] * W_I + source[None, :] * W_O
     dw_ok = (ci < CI)[:, None] & (co < CO)[None, :]
     tl.atomic_add(dw_ptrs, dw0, mask=dw_ok, sem="relaxed")
     if TAPS == 3:
-        tl.atomic_add(dw_ptrs + w_k, dw1, mask=dw_ok, sem="relaxed")
-        tl.atomic_add(dw_ptrs + 2 * w_k, dw2, mask=dw_ok, sem="relaxed")
+        tl.atomic_add(dw_ptrs + W_K, dw1, mask=dw_ok, sem="relaxed")
+        tl.atomic_add(dw_ptrs + 2 * W_K, dw2, mask=dw_ok, sem="relaxed")
 
 
 def empty_like_rows(x: Tensor, channels: int) -> Tensor:

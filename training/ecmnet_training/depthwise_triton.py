@@ -5,8 +5,8 @@
 j = 0 is the local branch, d = 1; j = 1 the dilated one. a is zero outside the picture; `step` is
 one row or one column. x is `[2, p, c]`, or `[p, c]` where both branches read the same tensor; y is
 `[2, p, c]`, weights `[2, c, 3]`, and the norms' `params`, `stats`, `grads` (norm_formulas.py) of
-the two branches lie behind one another. c is a power of two. A program owns whole tiles of `R`
-rows, all channels, of one branch, or of both where their gradients meet.
+the two branches lie behind one another. c is a power of two. A program owns tiles of `R`
+pixels of a line, all channels, of one branch, or of both where their gradients meet.
 """
 
 import triton
@@ -20,7 +20,8 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
-    blocks_for,
+    line_tiles,
+    place_of_tile,
     terms_of,
     through_activation,
     through_norm,
@@ -28,6 +29,7 @@ from .norm_formulas import (
 
 _TILE = 2048
 _TILE_BACK = 1024
+_BLOCKS = 528
 
 
 def convolve_pair(
@@ -42,13 +44,12 @@ def convolve_pair(
 ) -> None:
     """Writes y `[2, b, c, h, w]` from x, that or `[b, c, h, w]`; adds y's sums to `y_stats`."""
     _, _, channels, height, width = y.shape
-    rows = y[0].numel() // channels
-    tile_rows = _TILE // channels
-    blocks = blocks_for(rows, tile_rows)
+    pixels, tiles, warps = line_tiles(y.shape[1:], _TILE)
+    blocks = min(tiles, _BLOCKS)
     _forward[(blocks, 2)](
         x, norm.params, norm.stats, weights, y, y_stats,
-        rows, blocks, *((width, height) if along_height else (1, width)), dilation, BN_EPS,
-        C=channels, R=tile_rows, SHARED=x.ndim == 4, num_warps=4,
+        tiles, blocks, y[0].numel() // channels, height, width, dilation, BN_EPS,
+        C=channels, R=pixels, SHARED=x.ndim == 4, ALONG_HEIGHT=along_height, num_warps=warps,
     )  # fmt: skip
 
 
@@ -71,26 +72,34 @@ def convolve_pair_backward(
     Where x is shared, `other` is a third gradient of a. Adds to `dweights` and to `norm.grads`.
     """
     _, _, channels, height, width = y.shape
-    rows = y[0].numel() // channels
-    tile_rows = _TILE_BACK // channels
-    blocks = blocks_for(rows, tile_rows)
     shared = other is not None
+    pixels, tiles, warps = line_tiles(y.shape[1:], _TILE_BACK)
+    blocks = min(tiles, _BLOCKS)
     _backward[(blocks, 1 if shared else 2)](
         dy, y, y_norm.params, y_norm.stats, y_norm.grads, weights,
         x, norm.params, norm.stats, other if shared else dx, dx, norm.grads, dweights,
-        rows, blocks, *((width, height) if along_height else (1, width)), dilation, BN_EPS,
-        C=channels, R=tile_rows, SHARED=shared, num_warps=4,
+        tiles, blocks, y[0].numel() // channels, height, width, dilation, BN_EPS,
+        C=channels, R=pixels, SHARED=shared, ALONG_HEIGHT=along_height, num_warps=warps,
     )  # fmt: skip
 
 
-_SIZES = ["rows", "blocks", "stride", "length", "dilation"]
+_SIZES = ["tiles", "blocks", "rows", "height", "width", "dilation"]
+
+
+@triton.jit
+def _moved(line, x, move, height, width, ALONG_HEIGHT: tl.constexpr):  # noqa: ANN001, ANN202
+    """(rows of the pixels `move` places along the axis, which of them lie in the picture)."""
+    if ALONG_HEIGHT:
+        y = line % height + move
+        return (line + move) * width + x, (x < width) & (y >= 0) & (y < height)
+    return line * width + x + move, (x < width) & (x + move >= 0) & (x + move < width)
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def _forward(  # noqa: ANN202
     x_ptr, params_ptr, stats_ptr, w_ptr, y_ptr, y_stats_ptr,  # noqa: ANN001
-    rows, blocks, stride, length, dilation, eps,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr,
+    tiles, blocks, rows, height, width, dilation, eps,  # noqa: ANN001
+    C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
     branch = tl.program_id(1)
@@ -104,20 +113,19 @@ def _forward(  # noqa: ANN202
     w_ptr += branch * 3 * C
     first = tl.zeros((R, C), tl.float32)
     second = first
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
-        p = tile * R + tl.arange(0, R)
-        place = (p // stride) % length
+    for tile in range(tl.program_id(0), tiles, blocks):
+        line, column = place_of_tile(tile, width, R)
         y = tl.zeros((R, C), tl.float32)
         for k in tl.static_range(3):
-            move = (k - 1) * step
-            ok = ((p < rows) & (place + move >= 0) & (place + move < length))[:, None]
-            at = (p + move * stride)[:, None] * C + c[None, :]
-            x = tl.load(x_ptr + at, mask=ok, other=0.0)
+            p, ok = _moved(line, column, (k - 1) * step, height, width, ALONG_HEIGHT)
+            ok = ok[:, None]
+            x = tl.load(x_ptr + p[:, None] * C + c[None, :], mask=ok, other=0.0)
             a = tl.where(ok, activated(x, scale, shift, slope), 0.0)
             y += a * tl.load(w_ptr + c * 3 + k)[None, :]
-        ok = (p < rows)[:, None]
+        ok = (column < width)[:, None]
         y = y.to(y_ptr.dtype.element_ty)
-        tl.store(y_ptr + plane + p[:, None] * C + c[None, :], y, mask=ok)
+        at = (line * width + column)[:, None] * C + c[None, :]
+        tl.store(y_ptr + plane + at, y, mask=ok)
         kept = tl.where(ok, y.to(tl.float32), 0.0)
         first += kept
         second += kept * kept
@@ -128,8 +136,8 @@ def _forward(  # noqa: ANN202
 @triton.jit
 def _branch_gradient(  # noqa: ANN202
     dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,  # noqa: ANN001
-    a, p, rows, stride, length, step, eps, branch,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr,
+    a, line, column, rows, height, width, step, eps, branch,  # noqa: ANN001
+    C: tl.constexpr, R: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
     """The branch's gradient of a, and its pixels' shares of dw_0, dw_1, dw_2; all `[R, C]`."""
     c = tl.arange(0, C)
@@ -139,13 +147,12 @@ def _branch_gradient(  # noqa: ANN202
         c[None, :], c[None, :] < C, rows, eps, C,
     )  # fmt: skip
     w_ptr += branch * 3 * C
-    place = (p // stride) % length
     da = tl.zeros((R, C), tl.float32)
     dw0, dw1, dw2 = da, da, da
     for k in tl.static_range(3):
-        move = (1 - k) * step
-        ok = ((p < rows) & (place + move >= 0) & (place + move < length))[:, None]
-        at = plane + (p + move * stride)[:, None] * C + c[None, :]
+        p, ok = _moved(line, column, (1 - k) * step, height, width, ALONG_HEIGHT)
+        ok = ok[:, None]
+        at = plane + p[:, None] * C + c[None, :]
         dy = tl.load(dy_ptr + at, mask=ok, other=0.0).to(tl.float32)
         y = tl.load(y_ptr + at, mask=ok, other=0.0)
         g = through_norm(dy, y, scale, shift, slope, of_y, constant)
@@ -171,8 +178,8 @@ def _add_taps(dw_ptr, c, dw0, dw1, dw2):  # noqa: ANN001, ANN202
 def _backward(  # noqa: ANN202
     dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,  # noqa: ANN001
     x_ptr, params_ptr, stats_ptr, other_ptr, dx_ptr, grads_ptr, dw_ptr,  # noqa: ANN001
-    rows, blocks, stride, length, dilation, eps,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr,
+    tiles, blocks, rows, height, width, dilation, eps,  # noqa: ANN001
+    C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
     branch = tl.program_id(1)
@@ -189,21 +196,23 @@ def _backward(  # noqa: ANN202
     if SHARED:
         ew0, ew1, ew2 = dw0, dw0, dw0
     of_dz, of_dz_x, of_slope = dw0, dw0, dw0
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
-        p = tile * R + tl.arange(0, R)
-        at = p[:, None] * C + c[None, :]
-        ok = (p < rows)[:, None]
+    for tile in range(tl.program_id(0), tiles, blocks):
+        line, column = place_of_tile(tile, width, R)
+        at = (line * width + column)[:, None] * C + c[None, :]
+        ok = (column < width)[:, None]
         x = tl.load(x_ptr + at, mask=ok, other=0.0)
         a = tl.where(ok, activated(x, scale, shift, slope), 0.0)
         da, e0, e1, e2 = _branch_gradient(
             dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,
-            a, p, rows, stride, length, tl.where(branch == 0, 1, dilation), eps, branch, C, R,
+            a, line, column, rows, height, width,
+            tl.where(branch == 0, 1, dilation), eps, branch, C, R, ALONG_HEIGHT,
         )  # fmt: skip
         dw0, dw1, dw2 = dw0 + e0, dw1 + e1, dw2 + e2
         if SHARED:
             more, e0, e1, e2 = _branch_gradient(
                 dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,
-                a, p, rows, stride, length, dilation, eps, branch + 1, C, R,
+                a, line, column, rows, height, width, dilation, eps, branch + 1,
+                C, R, ALONG_HEIGHT,
             )  # fmt: skip
             ew0, ew1, ew2 = ew0 + e0, ew1 + e1, ew2 + e2
             da += more + tl.load(other_ptr + at, mask=ok, other=0.0).to(tl.float32)

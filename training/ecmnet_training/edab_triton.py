@@ -238,7 +238,6 @@ def _input_gradient(  # noqa: ANN202
     """Through the first norm, plus the residual's share, which the shuffle had moved."""
     c = tl.arange(0, C)
     c2 = c[None, :]
-    moved = c2 // 2 + (c2 % 2) * (C // 2)
     scale, shift, slope, of_x, constant = backward_terms_of(
         params_ptr, stats_ptr, grads_ptr, c2, c2 < C, rows, eps, C
     )
@@ -249,7 +248,8 @@ def _input_gradient(  # noqa: ANN202
         dy = tl.load(dpre_ptr + at, mask=ok, other=0.0).to(tl.float32)
         x = tl.load(x_ptr + at, mask=ok, other=0.0)
         dx = through_norm(dy, x, scale, shift, slope, of_x, constant)
-        dx += tl.load(dout_ptr + p[:, None] * C + moved, mask=ok, other=0.0).to(tl.float32)
+        halves = tl.reshape(tl.load(dout_ptr + at, mask=ok, other=0.0), (R, 2, C // 2))
+        dx += tl.reshape(tl.permute(halves, (0, 2, 1)), (R, C)).to(tl.float32)
         tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=ok)
 
 

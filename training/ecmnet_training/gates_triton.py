@@ -20,7 +20,8 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
-    blocks_for,
+    line_tiles,
+    place_of_tile,
     terms_of,
     through_activation,
     through_norm,
@@ -29,7 +30,8 @@ from .norm_formulas import (
 _TILE = 2048
 _TILE_BACK = 1024
 _STRIP_TILE = 32
-_TALL = 8
+_TALL = 4
+_BLOCKS = 528
 
 
 def strips_count(batch: int, height: int, width: int) -> int:
@@ -40,11 +42,10 @@ def strips_count(batch: int, height: int, width: int) -> int:
 def sum_strips(pair: Tensor, norm: Norm, sums: Tensor) -> None:
     """Adds the sums of l and g, from their raw `pair` `[2, b, c, h, w]`, to `sums`."""
     b, c, h, w = pair.shape[1:]
-    wide = _wide(c)
-    tiles = triton.cdiv(h, _TALL) * triton.cdiv(w, wide)
-    _sum_strips[(b * tiles,)](
-        pair, norm.params, norm.stats, sums, b, h, w, BN_EPS, C=c, TH=_TALL, TW=wide, num_warps=4
-    )
+    _sum_strips[(b * triton.cdiv(h, _TALL),)](
+        pair, norm.params, norm.stats, sums, b, h, w, BN_EPS,
+        C=c, TH=_TALL, TW=_wide(c, w), num_warps=4,
+    )  # fmt: skip
 
 
 def gates_from_sums(
@@ -83,13 +84,12 @@ def gated_sum(
     base: Tensor, base_norm: Norm, pair: Tensor, norm: Norm, gates: Tensor, s: Tensor, stats: Tensor
 ) -> None:
     """Writes s `[b, c, h, w]` and adds its sums to `stats`; u comes from the raw `base`."""
-    _, c, h, w = s.shape
-    rows = s.numel() // c
-    tile_rows = _TILE // c
-    blocks = blocks_for(rows, tile_rows)
+    b, c, h, w = s.shape
+    pixels, tiles, warps = line_tiles(s.shape, _TILE)
+    blocks = min(tiles, _BLOCKS)
     _gated_sum[(blocks,)](
         base, base_norm.params, base_norm.stats, pair, norm.params, norm.stats, gates, s, stats,
-        rows, blocks, h, w, BN_EPS, C=c, R=tile_rows, num_warps=4,
+        tiles, blocks, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps,
     )  # fmt: skip
 
 
@@ -99,11 +99,9 @@ def gates_gradient(
 ) -> None:  # fmt: skip
     """From `dmid`, the gradient of PReLU(BN(s)): writes that of s, adds to those of r, q and a."""
     b, c, h, w = s.shape
-    wide = _wide(c)
-    tiles = triton.cdiv(h, _TALL) * triton.cdiv(w, wide)
-    _gates_gradient[(b * tiles,)](
+    _gates_gradient[(b * triton.cdiv(h, _TALL),)](
         dmid, s, mid.params, mid.stats, mid.grads, pair, norm.params, norm.stats, gates,
-        ds, dgates, b, h, w, BN_EPS, C=c, TH=_TALL, TW=wide, num_warps=4,
+        ds, dgates, b, h, w, BN_EPS, C=c, TH=_TALL, TW=_wide(c, w), num_warps=4,
     )  # fmt: skip
 
 
@@ -111,18 +109,17 @@ def gated_sum_backward(
     ds: Tensor, pair: Tensor, norm: Norm, gates: Tensor, dsums: Tensor, dpair: Tensor
 ) -> None:
     """Writes the gradients of l and g, `[2, b, c, h, w]`; adds to `norm.grads`."""
-    _, c, h, w = ds.shape
-    rows = ds.numel() // c
-    tile_rows = _TILE_BACK // c
-    blocks = blocks_for(rows, tile_rows)
-    _gated_sum_backward[(blocks,)](
+    b, c, h, w = ds.shape
+    pixels, tiles, warps = line_tiles(ds.shape, _TILE_BACK)
+    blocks = min(tiles, _BLOCKS)
+    _gated_sum_backward[(blocks, 2)](
         ds, pair, norm.params, norm.stats, norm.grads, gates, dsums, dpair,
-        rows, blocks, h, w, BN_EPS, C=c, R=tile_rows, num_warps=4,
+        tiles, blocks, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps,
     )  # fmt: skip
 
 
-def _wide(channels: int) -> int:
-    return _TILE // channels // _TALL
+def _wide(channels: int, width: int) -> int:
+    return min(_TILE // channels // _TALL, triton.next_power_of_2(width))
 
 
 def _strip_programs(size: tuple[int, int, int]) -> int:
@@ -130,32 +127,15 @@ def _strip_programs(size: tuple[int, int, int]) -> int:
     return sum(triton.cdiv(count, _STRIP_TILE) for count in (b * h, b * w, b))
 
 
-_SIZES = ["rows", "blocks", "batch", "height", "width"]
+_SIZES = ["tiles", "blocks", "batch", "height", "width"]
 
 
 @triton.jit
-def _place_of_tile(batch, height, width, TH: tl.constexpr, TW: tl.constexpr):  # noqa: ANN001, ANN202
-    """(image, its rows `[TH]`, its columns `[TW]`) of this program."""
-    tiles_x = tl.cdiv(width, TW)
-    tiles = tl.cdiv(height, TH) * tiles_x
-    tile = tl.program_id(0) % tiles
-    y = tile // tiles_x * TH + tl.arange(0, TH)
-    x = tile % tiles_x * TW + tl.arange(0, TW)
-    return tl.program_id(0) // tiles, y, x
-
-
-@triton.jit
-def _add_strips(  # noqa: ANN202
-    strips_ptr, image, y, x, batch, height, width, c, direction, channel,  # noqa: ANN001
-    C: tl.constexpr,
-):  # fmt: skip
-    """Adds `direction` `[TH, TW, C]` to its rows and columns, `channel` to its image."""
-    at = (image * height + y)[:, None] * C + c[None, :]
-    tl.atomic_add(strips_ptr + at, tl.sum(direction, 1), mask=(y < height)[:, None], sem="relaxed")
-    at = (batch * height + image * width + x)[:, None] * C + c[None, :]
-    tl.atomic_add(strips_ptr + at, tl.sum(direction, 0), mask=(x < width)[:, None], sem="relaxed")
-    at = (batch * (height + width) + image) * C + c
-    tl.atomic_add(strips_ptr + at, tl.sum(tl.sum(channel, 0), 0), sem="relaxed")
+def _add_strip(strips_ptr, first, at, ok, values, C: tl.constexpr):  # noqa: ANN001, ANN202
+    """Adds `values` `[n, C]` to the strips `first + at`."""
+    c = tl.arange(0, C)
+    places = (first + at)[:, None] * C + c[None, :]
+    tl.atomic_add(strips_ptr + places, values, mask=ok[:, None], sem="relaxed")
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -163,20 +143,34 @@ def _sum_strips(  # noqa: ANN202
     pair_ptr, params_ptr, stats_ptr, sums_ptr, batch, height, width, eps,  # noqa: ANN001
     C: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
 ):  # fmt: skip
+    """A program walks along `TH` lines of one picture."""
     c = tl.arange(0, C)
-    image, y, x = _place_of_tile(batch, height, width, TH, TW)
-    rows = batch * height * width
-    ok = (y < height)[:, None, None] & (x < width)[None, :, None]
-    p = (image * height + y)[:, None] * width + x[None, :]
-    at = p[:, :, None] * C + c[None, None, :]
     c3 = c[None, None, :]
-    scale, shift, slope = terms_of(params_ptr, stats_ptr, c3, c3 < C, rows, eps, C)
-    local = tl.load(pair_ptr + at, mask=ok, other=0.0)
-    local = tl.where(ok, activated(local, scale, shift, slope), 0.0)
-    scale, shift, slope = terms_of(params_ptr + 3 * C, stats_ptr + 2 * C, c3, c3 < C, rows, eps, C)
-    wide = tl.load(pair_ptr + rows.to(tl.int64) * C + at, mask=ok, other=0.0)
-    wide = tl.where(ok, activated(wide, scale, shift, slope), 0.0)
-    _add_strips(sums_ptr, image, y, x, batch, height, width, c, wide, local, C)
+    tall = tl.cdiv(height, TH)
+    image = tl.program_id(0) // tall
+    y = tl.program_id(0) % tall * TH + tl.arange(0, TH)
+    rows = batch * height * width
+    wide_ptr = pair_ptr + rows.to(tl.int64) * C
+    l_scale, l_shift, l_slope = terms_of(params_ptr, stats_ptr, c3, c3 < C, rows, eps, C)
+    g_scale, g_shift, g_slope = terms_of(
+        params_ptr + 3 * C, stats_ptr + 2 * C, c3, c3 < C, rows, eps, C
+    )
+    of_rows = tl.zeros((TH, TW, C), tl.float32)
+    of_local = of_rows
+    for begin in range(0, width, TW):
+        x = begin + tl.arange(0, TW)
+        ok = (y < height)[:, None, None] & (x < width)[None, :, None]
+        at = ((image * height + y)[:, None] * width + x[None, :])[:, :, None] * C + c3
+        local = tl.load(pair_ptr + at, mask=ok, other=0.0)
+        of_local += tl.where(ok, activated(local, l_scale, l_shift, l_slope), 0.0)
+        wide = tl.load(wide_ptr + at, mask=ok, other=0.0)
+        wide = tl.where(ok, activated(wide, g_scale, g_shift, g_slope), 0.0)
+        of_rows += wide
+        first = batch * height + image * width
+        _add_strip(sums_ptr, first, x, x < width, tl.sum(wide, 0), C)
+    _add_strip(sums_ptr, image * height, y, y < height, tl.sum(of_rows, 1), C)
+    at = (batch * (height + width) + image) * C + c
+    tl.atomic_add(sums_ptr + at, tl.sum(tl.sum(of_local, 1), 0), sem="relaxed")
 
 
 @triton.jit
@@ -254,28 +248,25 @@ def _gates_backward(  # noqa: ANN202
 
 
 @triton.jit
-def _gates_of_rows(gates_ptr, p, ok, batch, height, width, c, C: tl.constexpr):  # noqa: ANN001, ANN202
-    """(a, sigmoid(r + q)) at the rows `p`; also the places of their strips."""
-    line = p // width
+def _strips_of_line(strips_ptr, line, x, batch, height, width, C: tl.constexpr):  # noqa: ANN001, ANN202
+    """The strips of a line `[1, C]`, of its columns `x` `[R, C]`, and of its picture `[1, C]`."""
+    c = tl.arange(0, C)[None, :]
     image = line // height
-    r_at = line[:, None] * C + c[None, :]
-    q_at = (batch * height + image * width + p % width)[:, None] * C + c[None, :]
-    a_at = (batch * (height + width) + image)[:, None] * C + c[None, :]
-    r = tl.load(gates_ptr + r_at, mask=ok, other=0.0)
-    q = tl.load(gates_ptr + q_at, mask=ok, other=0.0)
-    a = tl.load(gates_ptr + a_at, mask=ok, other=0.0)
-    return a, tl.sigmoid(r + q), r_at, q_at, a_at
+    q_at = (batch * height + image * width + x)[:, None] * C + c
+    r = tl.load(strips_ptr + line * C + c)
+    q = tl.load(strips_ptr + q_at, mask=(x < width)[:, None], other=0.0)
+    return r, q, tl.load(strips_ptr + (batch * (height + width) + image) * C + c)
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def _gated_sum(  # noqa: ANN202
     base_ptr, base_params_ptr, base_stats_ptr, pair_ptr, params_ptr, stats_ptr,  # noqa: ANN001
-    gates_ptr, s_ptr, s_stats_ptr, rows, blocks, height, width, eps,  # noqa: ANN001
+    gates_ptr, s_ptr, s_stats_ptr, tiles, blocks, batch, height, width, eps,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
     c2 = c[None, :]
-    batch = rows // (height * width)
+    rows = batch * height * width
     b_scale, b_shift, b_slope = terms_of(base_params_ptr, base_stats_ptr, c2, c2 < C, rows, eps, C)
     l_scale, l_shift, l_slope = terms_of(params_ptr, stats_ptr, c2, c2 < C, rows, eps, C)
     g_scale, g_shift, g_slope = terms_of(
@@ -284,15 +275,15 @@ def _gated_sum(  # noqa: ANN202
     wide_ptr = pair_ptr + rows.to(tl.int64) * C
     first = tl.zeros((R, C), tl.float32)
     second = first
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
-        p = tile * R + tl.arange(0, R)
-        ok = (p < rows)[:, None]
-        at = p[:, None] * C + c[None, :]
-        a, gate, _, _, _ = _gates_of_rows(gates_ptr, p, ok, batch, height, width, c, C)
+    for tile in range(tl.program_id(0), tiles, blocks):
+        line, x = place_of_tile(tile, width, R)
+        ok = (x < width)[:, None]
+        at = (line * width + x)[:, None] * C + c2
+        r, q, a = _strips_of_line(gates_ptr, line, x, batch, height, width, C)
         s = activated(tl.load(base_ptr + at, mask=ok, other=0.0), b_scale, b_shift, b_slope)
         s += a * activated(tl.load(pair_ptr + at, mask=ok, other=0.0), l_scale, l_shift, l_slope)
-        s += gate * activated(tl.load(wide_ptr + at, mask=ok, other=0.0), g_scale, g_shift, g_slope)
-        s = s.to(s_ptr.dtype.element_ty)
+        wide = activated(tl.load(wide_ptr + at, mask=ok, other=0.0), g_scale, g_shift, g_slope)
+        s = (s + tl.sigmoid(r + q) * wide).to(s_ptr.dtype.element_ty)
         tl.store(s_ptr + at, s, mask=ok)
         kept = tl.where(ok, s.to(tl.float32), 0.0)
         first += kept
@@ -307,80 +298,87 @@ def _gates_gradient(  # noqa: ANN202
     batch, height, width, eps,  # noqa: ANN001
     C: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr,
 ):  # fmt: skip
+    """A program walks along `TH` lines of one picture."""
     c = tl.arange(0, C)
     c3 = c[None, None, :]
-    image, y, x = _place_of_tile(batch, height, width, TH, TW)
+    tall = tl.cdiv(height, TH)
+    image = tl.program_id(0) // tall
+    y = tl.program_id(0) % tall * TH + tl.arange(0, TH)
     rows = batch * height * width
-    ok = (y < height)[:, None, None] & (x < width)[None, :, None]
-    p = (image * height + y)[:, None] * width + x[None, :]
-    at = p[:, :, None] * C + c3
+    wide_ptr = pair_ptr + rows.to(tl.int64) * C
+    columns = batch * height + image * width
     scale, shift, slope, of_s, constant = backward_terms_of(
         mid_params_ptr, mid_stats_ptr, mid_grads_ptr, c3, c3 < C, rows, eps, C
     )
-    dmid = tl.load(dmid_ptr + at, mask=ok, other=0.0).to(tl.float32)
-    s = tl.load(s_ptr + at, mask=ok, other=0.0)
-    ds = through_norm(dmid, s, scale, shift, slope, of_s, constant)
-    ds = tl.where(ok, ds, 0.0)
-    tl.store(ds_ptr + at, ds.to(ds_ptr.dtype.element_ty), mask=ok)
-    scale, shift, slope = terms_of(params_ptr, stats_ptr, c3, c3 < C, rows, eps, C)
-    local = tl.load(pair_ptr + at, mask=ok, other=0.0)
-    for_a = ds * activated(local, scale, shift, slope)
-    scale, shift, slope = terms_of(params_ptr + 3 * C, stats_ptr + 2 * C, c3, c3 < C, rows, eps, C)
-    wide = tl.load(pair_ptr + rows.to(tl.int64) * C + at, mask=ok, other=0.0)
+    l_scale, l_shift, l_slope = terms_of(params_ptr, stats_ptr, c3, c3 < C, rows, eps, C)
+    g_scale, g_shift, g_slope = terms_of(
+        params_ptr + 3 * C, stats_ptr + 2 * C, c3, c3 < C, rows, eps, C
+    )
     r_at = (image * height + y)[:, None, None] * C + c3
-    q_at = (batch * height + image * width + x)[None, :, None] * C + c3
     r = tl.load(gates_ptr + r_at, mask=(y < height)[:, None, None], other=0.0)
-    q = tl.load(gates_ptr + q_at, mask=(x < width)[None, :, None], other=0.0)
-    gate = tl.sigmoid(r + q)
-    for_gate = ds * activated(wide, scale, shift, slope) * gate * (1.0 - gate)
-    _add_strips(dgates_ptr, image, y, x, batch, height, width, c, for_gate, for_a, C)
+    of_rows = tl.zeros((TH, TW, C), tl.float32)
+    of_local = of_rows
+    for begin in range(0, width, TW):
+        x = begin + tl.arange(0, TW)
+        ok = (y < height)[:, None, None] & (x < width)[None, :, None]
+        at = ((image * height + y)[:, None] * width + x[None, :])[:, :, None] * C + c3
+        dmid = tl.load(dmid_ptr + at, mask=ok, other=0.0).to(tl.float32)
+        s = tl.load(s_ptr + at, mask=ok, other=0.0)
+        ds = through_norm(dmid, s, scale, shift, slope, of_s, constant)
+        ds = tl.where(ok, ds, 0.0)
+        tl.store(ds_ptr + at, ds.to(ds_ptr.dtype.element_ty), mask=ok)
+        local = tl.load(pair_ptr + at, mask=ok, other=0.0)
+        of_local += ds * activated(local, l_scale, l_shift, l_slope)
+        wide = tl.load(wide_ptr + at, mask=ok, other=0.0)
+        q_at = (columns + x)[None, :, None] * C + c3
+        q = tl.load(gates_ptr + q_at, mask=(x < width)[None, :, None], other=0.0)
+        gate = tl.sigmoid(r + q)
+        for_gate = ds * activated(wide, g_scale, g_shift, g_slope) * gate * (1.0 - gate)
+        of_rows += for_gate
+        _add_strip(dgates_ptr, columns, x, x < width, tl.sum(for_gate, 0), C)
+    _add_strip(dgates_ptr, image * height, y, y < height, tl.sum(of_rows, 1), C)
+    at = (batch * (height + width) + image) * C + c
+    tl.atomic_add(dgates_ptr + at, tl.sum(tl.sum(of_local, 1), 0), sem="relaxed")
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def _gated_sum_backward(  # noqa: ANN202
     ds_ptr, pair_ptr, params_ptr, stats_ptr, grads_ptr, gates_ptr, dsums_ptr, dpair_ptr,  # noqa: ANN001
-    rows, blocks, height, width, eps,  # noqa: ANN001
+    tiles, blocks, batch, height, width, eps,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
+    """Program (i, 0) sees to l, program (i, 1) to g."""
     c = tl.arange(0, C)
     c2 = c[None, :]
-    batch = rows // (height * width)
-    l_scale, l_shift, l_slope = terms_of(params_ptr, stats_ptr, c2, c2 < C, rows, eps, C)
-    g_scale, g_shift, g_slope = terms_of(
-        params_ptr + 3 * C, stats_ptr + 2 * C, c2, c2 < C, rows, eps, C
-    )
-    kind = dpair_ptr.dtype.element_ty
-    plane = rows.to(tl.int64) * C
-    l_dz = tl.zeros((R, C), tl.float32)
-    l_dz_x, l_slopes, g_dz, g_dz_x, g_slopes = l_dz, l_dz, l_dz, l_dz, l_dz
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
-        p = tile * R + tl.arange(0, R)
-        ok = (p < rows)[:, None]
-        at = p[:, None] * C + c[None, :]
-        a, gate, r_at, q_at, a_at = _gates_of_rows(gates_ptr, p, ok, batch, height, width, c, C)
+    rows = batch * height * width
+    branch = tl.program_id(1)
+    params_ptr += branch * 3 * C
+    stats_ptr += branch * 2 * C
+    grads_ptr += branch * 3 * C
+    plane = branch.to(tl.int64) * rows * C
+    scale, shift, slope = terms_of(params_ptr, stats_ptr, c2, c2 < C, rows, eps, C)
+    of_dz = tl.zeros((R, C), tl.float32)
+    of_dz_x, of_slope = of_dz, of_dz
+    for tile in range(tl.program_id(0), tiles, blocks):
+        line, x = place_of_tile(tile, width, R)
+        ok = (x < width)[:, None]
+        at = (line * width + x)[:, None] * C + c2
         ds = tl.load(ds_ptr + at, mask=ok, other=0.0).to(tl.float32)
-        dlocal = ds * a + tl.load(dsums_ptr + a_at, mask=ok, other=0.0)
-        tl.store(dpair_ptr + at, dlocal.to(kind), mask=ok)
-        local = tl.load(pair_ptr + at, mask=ok, other=0.0)
-        # Rows beyond the last have dlocal = 0.
-        dz, dz_x, for_slope = through_activation(dlocal, local, l_scale, l_shift, l_slope)
-        l_dz += dz
-        l_dz_x += dz_x
-        l_slopes += for_slope
-        dwide = ds * gate + tl.load(dsums_ptr + r_at, mask=ok, other=0.0)
-        dwide += tl.load(dsums_ptr + q_at, mask=ok, other=0.0)
-        tl.store(dpair_ptr + plane + at, dwide.to(kind), mask=ok)
-        wide = tl.load(pair_ptr + plane + at, mask=ok, other=0.0)
-        # Rows beyond the last have dwide = 0.
-        dz, dz_x, for_slope = through_activation(dwide, wide, g_scale, g_shift, g_slope)
-        g_dz += dz
-        g_dz_x += dz_x
-        g_slopes += for_slope
+        r, q, a = _strips_of_line(gates_ptr, line, x, batch, height, width, C)
+        for_r, for_q, for_a = _strips_of_line(dsums_ptr, line, x, batch, height, width, C)
+        if branch == 0:
+            dy = ds * a + for_a
+        else:
+            dy = ds * tl.sigmoid(r + q) + for_r + for_q
+        tl.store(dpair_ptr + plane + at, dy.to(dpair_ptr.dtype.element_ty), mask=ok)
+        value = tl.load(pair_ptr + plane + at, mask=ok, other=0.0)
+        dz, dz_x, for_slope = through_activation(
+            tl.where(ok, dy, 0.0), value, scale, shift, slope
+        )
+        of_dz += dz
+        of_dz_x += dz_x
+        of_slope += for_slope
     add_gradients(
         grads_ptr, stats_ptr, c, c < C,
-        tl.sum(l_dz, 0), tl.sum(l_dz_x, 0), tl.sum(l_slopes, 0), rows, eps, C,
-    )  # fmt: skip
-    add_gradients(
-        grads_ptr + 3 * C, stats_ptr + 2 * C, c, c < C,
-        tl.sum(g_dz, 0), tl.sum(g_dz_x, 0), tl.sum(g_slopes, 0), rows, eps, C,
+        tl.sum(of_dz, 0), tl.sum(of_dz_x, 0), tl.sum(of_slope, 0), rows, eps, C,
     )  # fmt: skip

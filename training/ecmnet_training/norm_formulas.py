@@ -8,6 +8,7 @@ laid out as `params`: the sums of dz x_hat, of dz, and of dy z where z <= 0. The
 a tensor adds up its sums in f32; the kernels that read it turn them into mean and rstd themselves.
 """
 
+import torch
 import triton
 import triton.language as tl
 
@@ -20,12 +21,36 @@ def blocks_for(rows: int, tile_rows: int) -> int:
     return min(triton.cdiv(rows, tile_rows), _MAX_BLOCKS)
 
 
+def line_tiles(shape: torch.Size, elements: int) -> tuple[int, int, int]:
+    """(pixels of a tile, tiles in all, warps) where a tile is a piece of one line of `[b, c, h, w]`.
+
+    `elements` is how many values a tile of a wide picture has; a thread holds eight.
+    """
+    b, c, h, w = shape
+    pixels = min(elements // c, triton.next_power_of_2(w))
+    return pixels, b * h * triton.cdiv(w, pixels), min(max(pixels * c // 256, 1), 4)
+
+
+@triton.jit
+def place_of_tile(tile, width, R: tl.constexpr):  # noqa: ANN001, ANN201
+    """(line, columns `[R]`) of a tile of `line_tiles`; lines count through all pictures."""
+    tiles = tl.cdiv(width, R)
+    return tile // tiles, tile % tiles * R + tl.arange(0, R)
+
+
+@triton.jit
+def moments_of(stats_ptr, c, ok, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
+    """(mean, rstd) of the channels `c`; every thread does this for its own channels, so: cheaply."""
+    share = 1.0 / rows
+    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) * share
+    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) * share
+    return mean, tl.rsqrt(tl.maximum(second - mean * mean, 0.0) + eps)
+
+
 @triton.jit
 def terms_of(params_ptr, stats_ptr, c, ok, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
     """(scale, shift, slope) of the channels `c`, each of `c`'s shape: z = scale x + shift."""
-    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
-    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
-    rstd = 1.0 / tl.sqrt(tl.maximum(second - mean * mean, 0.0) + eps)
+    mean, rstd = moments_of(stats_ptr, c, ok, rows, eps, C)
     scale = tl.load(params_ptr + c, mask=ok, other=0.0) * rstd
     shift = tl.load(params_ptr + C + c, mask=ok, other=0.0) - mean * scale
     return scale, shift, tl.load(params_ptr + 2 * C + c, mask=ok, other=0.0)
@@ -39,11 +64,10 @@ def backward_terms_of(params_ptr, stats_ptr, grads_ptr, c, ok, rows, eps, C: tl.
     pixel.
     """
     scale, shift, slope = terms_of(params_ptr, stats_ptr, c, ok, rows, eps, C)
-    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
-    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
-    rstd = 1.0 / tl.sqrt(tl.maximum(second - mean * mean, 0.0) + eps)
-    mean_product = tl.load(grads_ptr + c, mask=ok, other=0.0) / rows
-    mean_dz = tl.load(grads_ptr + C + c, mask=ok, other=0.0) / rows
+    mean, rstd = moments_of(stats_ptr, c, ok, rows, eps, C)
+    share = 1.0 / rows
+    mean_product = tl.load(grads_ptr + c, mask=ok, other=0.0) * share
+    mean_dz = tl.load(grads_ptr + C + c, mask=ok, other=0.0) * share
     of_x = scale * rstd * mean_product
     return scale, shift, slope, of_x, of_x * mean - scale * mean_dz
 
@@ -75,9 +99,7 @@ def through_norm(dy, x, scale, shift, slope, of_x, constant):  # noqa: ANN001, A
 @triton.jit
 def add_gradients(grads_ptr, stats_ptr, c, ok, dz, dz_x, slope, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
     """Adds a program's sums of dz, dz x and the slope's share to the layer's gradients."""
-    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
-    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
-    rstd = 1.0 / tl.sqrt(tl.maximum(second - mean * mean, 0.0) + eps)
+    mean, rstd = moments_of(stats_ptr, c, ok, rows, eps, C)
     tl.atomic_add(grads_ptr + c, rstd * (dz_x - mean * dz), mask=ok, sem="relaxed")
     tl.atomic_add(grads_ptr + C + c, dz, mask=ok, sem="relaxed")
     tl.atomic_add(grads_ptr + 2 * C + c, slope, mask=ok, sem="relaxed")

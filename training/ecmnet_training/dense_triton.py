@@ -4,7 +4,7 @@
 
 a is zero outside the picture; `step` is one row or one column. The products run in the pictures'
 dtype with f32 sums. `Norm` tensors are laid out as in norm_formulas.py, channels are padded to 16
-for the matrix units. A program owns whole tiles of `R` rows, all channels.
+for the matrix units. A program owns tiles of `R` pixels of a line, all channels.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,15 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
-    blocks_for,
+    moved_pixels,
+    place_of_tile,
     terms_of,
     through_activation,
     through_norm,
 )
+
+
+_BLOCKS = 528
 
 
 @dataclass(frozen=True)
@@ -49,16 +53,14 @@ def convolve(
 
     With `residual` `[b, o, h, w]`: y = shuffle(y + residual), the even channels, then the odd ones.
     """
-    rows, stride, length, taps, strides = _geometry(x, weight)
     c_in, c_out = x.shape[1], y.shape[1]
-    tile_rows = _tile_rows(c_in, c_out, backward=False)
-    blocks = blocks_for(rows, tile_rows)
+    pixels, tiles, sizes, weights_at = _geometry(x, weight, _tile_pixels(c_in, c_out, False))
+    blocks = min(tiles, _BLOCKS)
     _forward[(blocks,)](
         x, norm.params if norm else x, norm.stats if norm else x, weight,
         x if residual is None else residual, y, x if y_stats is None else y_stats,
-        rows, blocks, stride, length, BN_EPS,
-        W_O=strides[0], W_I=strides[1], W_K=strides[2],
-        CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), TAPS=taps, R=tile_rows,
+        tiles, blocks, *sizes, BN_EPS, **weights_at,
+        CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), R=pixels,
         NORM=norm is not None, STATS=y_stats is not None, SHUFFLE=residual is not None,
         num_warps=4, num_stages=2,
     )  # fmt: skip
@@ -81,10 +83,9 @@ def convolve_backward(
     `dy` is the gradient of y, or, with `y` and `y_norm`, that of PReLU(BN(y)), or, with
     `shuffled`, that of the shuffled y.
     """
-    rows, stride, length, taps, strides = _geometry(x, weight)
     c_in, c_out = x.shape[1], dy.shape[1]
-    tile_rows = _tile_rows(c_in, c_out, backward=True)
-    blocks = blocks_for(rows, tile_rows)
+    pixels, tiles, sizes, weights_at = _geometry(x, weight, _tile_pixels(c_in, c_out, True))
+    blocks = min(tiles, _BLOCKS)
     none = dx
     _backward[(blocks,)](
         dy, none if y is None else y,
@@ -92,32 +93,38 @@ def convolve_backward(
         y_norm.grads if y_norm else none,
         weight, x, norm.params if norm else none, norm.stats if norm else none,
         dx, norm.grads if norm else none, dweight,
-        rows, blocks, stride, length, BN_EPS,
-        W_O=strides[0], W_I=strides[1], W_K=strides[2],
-        CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), TAPS=taps, R=tile_rows,
+        tiles, blocks, *sizes, BN_EPS, **weights_at,
+        CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), R=pixels,
         NORM=norm is not None, Y_NORM=y_norm is not None, SHUFFLE=shuffled,
         num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
     )  # fmt: skip
 
 
-def _geometry(x: Tensor, weight: Tensor) -> tuple[int, int, int, int, tuple[int, int, int]]:
-    """Rows, rows from tap to tap, places along the taps' axis, taps, the weight's strides."""
-    _, channels, height, width = x.shape
+def _geometry(
+    x: Tensor, weight: Tensor, pixels: int
+) -> tuple[int, int, tuple[int, int, int], dict[str, int | bool]]:
+    """Pixels of a tile, tiles, (rows, height, width), and how the weight lies."""
+    b, channels, height, width = x.shape
+    pixels = min(pixels, max(triton.next_power_of_2(width), 16))
+    tiles = b * height * triton.cdiv(width, pixels)
     along_height = weight.shape[2] > 1
-    axis = (width, height) if along_height else (1, width)
-    taps = weight.shape[2] * weight.shape[3]
-    strides = (weight.stride(0), weight.stride(1), weight.stride(2 if along_height else 3))
-    return x.numel() // channels, *axis, taps, strides
+    layout = {
+        "W_O": weight.stride(0),
+        "W_I": weight.stride(1),
+        "W_K": weight.stride(2 if along_height else 3),
+        "TAPS": weight.shape[2] * weight.shape[3],
+        "ALONG_HEIGHT": along_height,
+    }
+    return pixels, tiles, (x.numel() // channels, height, width), layout
 
 
-def _tile_rows(c_in: int, c_out: int, *, backward: bool) -> int:
-    """Fastest of 32, 64 and 128 on an H100 at batch 16 and 32."""
+def _tile_pixels(c_in: int, c_out: int, backward: bool) -> int:
     if c_in * c_out >= 4096:
         return 32 if backward else 64
     return 64 if c_in * c_out > 256 else 128
 
 
-_SIZES = ["rows", "blocks", "stride", "length"]
+_SIZES = ["tiles", "blocks", "rows", "height", "width"]
 
 
 @triton.jit
@@ -128,14 +135,14 @@ def _unshuffled(c, C: tl.constexpr):  # noqa: ANN001, ANN202
 
 @triton.jit
 def _input_of_tap(  # noqa: ANN202
-    x_ptr, p, place, move, stride, length, rows, ci,  # noqa: ANN001
+    x_ptr, line, column, move, height, width, ci,  # noqa: ANN001
     scale, shift, slope,  # noqa: ANN001
-    CI: tl.constexpr, NORM: tl.constexpr,
+    CI: tl.constexpr, NORM: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
-    """a `[R, CIP]` at `move` steps from the rows `p`."""
-    inside = (p < rows) & (place + move >= 0) & (place + move < length)
+    """a `[R, CIP]` at `move` steps from the tile's pixels."""
+    p, inside = moved_pixels(line, column, move, height, width, ALONG_HEIGHT)
     ok = inside[:, None] & (ci < CI)[None, :]
-    x = tl.load(x_ptr + (p + move * stride)[:, None] * CI + ci[None, :], mask=ok, other=0.0)
+    x = tl.load(x_ptr + p[:, None] * CI + ci[None, :], mask=ok, other=0.0)
     if NORM:
         x = tl.where(ok, activated(x, scale, shift, slope), 0.0).to(x.dtype)
     return x
@@ -144,8 +151,8 @@ def _input_of_tap(  # noqa: ANN202
 @triton.jit(do_not_specialize=_SIZES)
 def _forward(  # noqa: ANN202
     x_ptr, params_ptr, stats_ptr, w_ptr, residual_ptr, y_ptr, y_stats_ptr,  # noqa: ANN001
-    rows, blocks, stride, length, eps,  # noqa: ANN001
-    W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr,
+    tiles, blocks, rows, height, width, eps,  # noqa: ANN001
+    W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
     NORM: tl.constexpr, STATS: tl.constexpr, SHUFFLE: tl.constexpr,
@@ -169,27 +176,30 @@ def _forward(  # noqa: ANN202
         )
     first = tl.zeros((COP,), tl.float32)
     second = tl.zeros((COP,), tl.float32)
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
-        p = tile * R + tl.arange(0, R)
-        place = (p // stride) % length
+    for tile in range(tl.program_id(0), tiles, blocks):
+        line, column = place_of_tile(tile, width, R)
+        p = line * width + column
         y = tl.zeros((R, COP), tl.float32)
         if TAPS == 3:
             a = _input_of_tap(
-                x_ptr, p, place, -1, stride, length, rows, ci, scale, shift, slope, CI, NORM
+                x_ptr, line, column, -1, height, width, ci, scale, shift, slope,
+                CI, NORM, ALONG_HEIGHT,
             )
             y = tl.dot(a, w0, y, input_precision="ieee")
         a = _input_of_tap(
-            x_ptr, p, place, 0, stride, length, rows, ci, scale, shift, slope, CI, NORM
+            x_ptr, line, column, 0, height, width, ci, scale, shift, slope,
+                CI, NORM, ALONG_HEIGHT,
         )
         if TAPS == 3:
             y = tl.dot(a, w1, y, input_precision="ieee")
             a = _input_of_tap(
-                x_ptr, p, place, 1, stride, length, rows, ci, scale, shift, slope, CI, NORM
+                x_ptr, line, column, 1, height, width, ci, scale, shift, slope,
+                CI, NORM, ALONG_HEIGHT,
             )
             y = tl.dot(a, w2, y, input_precision="ieee")
         else:
             y = tl.dot(a, w0, y, input_precision="ieee")
-        ok = (p < rows)[:, None] & (co < CO)[None, :]
+        ok = (column < width)[:, None] & (co < CO)[None, :]
         if SHUFFLE:
             at = p[:, None] * CO + co[None, :]
             residual = tl.load(residual_ptr + at, mask=ok, other=0.0)
@@ -207,14 +217,14 @@ def _forward(  # noqa: ANN202
 
 @triton.jit
 def _gradient_of_tap(  # noqa: ANN202
-    dy_ptr, y_ptr, p, place, move, stride, length, rows, co,  # noqa: ANN001
+    dy_ptr, y_ptr, line, column, move, height, width, co,  # noqa: ANN001
     scale, shift, slope, of_x, constant,  # noqa: ANN001
-    CO: tl.constexpr, Y_NORM: tl.constexpr,
+    CO: tl.constexpr, Y_NORM: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of y `[R, COP]` at `move` steps from the rows `p`."""
-    inside = (p < rows) & (place + move >= 0) & (place + move < length)
+    """The gradient of y `[R, COP]` at `move` steps from the tile's pixels."""
+    p, inside = moved_pixels(line, column, move, height, width, ALONG_HEIGHT)
     ok = inside[:, None] & (co < CO)[None, :]
-    at = (p + move * stride)[:, None] * CO + co[None, :]
+    at = p[:, None] * CO + co[None, :]
     g = tl.load(dy_ptr + at, mask=ok, other=0.0)
     if Y_NORM:
         y = tl.load(y_ptr + at, mask=ok, other=0.0)
@@ -227,8 +237,8 @@ def _gradient_of_tap(  # noqa: ANN202
 def _backward(  # noqa: ANN202
     dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr,  # noqa: ANN001
     w_ptr, x_ptr, params_ptr, stats_ptr, dx_ptr, grads_ptr, dw_ptr,  # noqa: ANN001
-    rows, blocks, stride, length, eps,  # noqa: ANN001
-    W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr,
+    tiles, blocks, rows, height, width, eps,  # noqa: ANN001
+    W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
     NORM: tl.constexpr, Y_NORM: tl.constexpr, SHUFFLE: tl.constexpr,
@@ -262,10 +272,10 @@ def _backward(  # noqa: ANN202
         )
     of_dz = tl.zeros((CIP,), tl.float32)
     of_dz_x, of_slope = of_dz, of_dz
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
-        p = tile * R + tl.arange(0, R)
-        place = (p // stride) % length
-        ok = (p < rows)[:, None] & (ci < CI)[None, :]
+    for tile in range(tl.program_id(0), tiles, blocks):
+        line, column = place_of_tile(tile, width, R)
+        p = line * width + column
+        ok = (column < width)[:, None] & (ci < CI)[None, :]
         x = tl.load(x_ptr + p[:, None] * CI + ci[None, :], mask=ok, other=0.0)
         a = x
         if NORM:
@@ -274,21 +284,21 @@ def _backward(  # noqa: ANN202
         dx = tl.zeros((R, CIP), tl.float32)
         if TAPS == 3:
             g = _gradient_of_tap(
-                dy_ptr, y_ptr, p, place, 1, stride, length, rows, co,
-                y_scale, y_shift, y_slope, of_y, constant, CO, Y_NORM,
+                dy_ptr, y_ptr, line, column, 1, height, width, co,
+                y_scale, y_shift, y_slope, of_y, constant, CO, Y_NORM, ALONG_HEIGHT,
             )  # fmt: skip
             dx = tl.dot(g, w0, dx, input_precision="ieee")
             dw0 = tl.dot(a, g, dw0, input_precision="ieee")
         g = _gradient_of_tap(
-            dy_ptr, y_ptr, p, place, 0, stride, length, rows, co,
-            y_scale, y_shift, y_slope, of_y, constant, CO, Y_NORM,
+            dy_ptr, y_ptr, line, column, 0, height, width, co,
+            y_scale, y_shift, y_slope, of_y, constant, CO, Y_NORM, ALONG_HEIGHT,
         )  # fmt: skip
         if TAPS == 3:
             dx = tl.dot(g, w1, dx, input_precision="ieee")
             dw1 = tl.dot(a, g, dw1, input_precision="ieee")
             g = _gradient_of_tap(
-                dy_ptr, y_ptr, p, place, -1, stride, length, rows, co,
-                y_scale, y_shift, y_slope, of_y, constant, CO, Y_NORM,
+                dy_ptr, y_ptr, line, column, -1, height, width, co,
+                y_scale, y_shift, y_slope, of_y, constant, CO, Y_NORM, ALONG_HEIGHT,
             )  # fmt: skip
             dx = tl.dot(g, w2, dx, input_precision="ieee")
             dw2 = tl.dot(a, g, dw2, input_precision="ieee")

@@ -21,6 +21,7 @@ from .norm_formulas import (
     add_stats,
     backward_terms_of,
     line_tiles,
+    moved_pixels,
     place_of_tile,
     terms_of,
     through_activation,
@@ -86,15 +87,6 @@ def convolve_pair_backward(
 _SIZES = ["tiles", "blocks", "rows", "height", "width", "dilation"]
 
 
-@triton.jit
-def _moved(line, x, move, height, width, ALONG_HEIGHT: tl.constexpr):  # noqa: ANN001, ANN202
-    """(rows of the pixels `move` places along the axis, which of them lie in the picture)."""
-    if ALONG_HEIGHT:
-        y = line % height + move
-        return (line + move) * width + x, (x < width) & (y >= 0) & (y < height)
-    return line * width + x + move, (x < width) & (x + move >= 0) & (x + move < width)
-
-
 @triton.jit(do_not_specialize=_SIZES)
 def _forward(  # noqa: ANN202
     x_ptr, params_ptr, stats_ptr, w_ptr, y_ptr, y_stats_ptr,  # noqa: ANN001
@@ -117,7 +109,7 @@ def _forward(  # noqa: ANN202
         line, column = place_of_tile(tile, width, R)
         y = tl.zeros((R, C), tl.float32)
         for k in tl.static_range(3):
-            p, ok = _moved(line, column, (k - 1) * step, height, width, ALONG_HEIGHT)
+            p, ok = moved_pixels(line, column, (k - 1) * step, height, width, ALONG_HEIGHT)
             ok = ok[:, None]
             x = tl.load(x_ptr + p[:, None] * C + c[None, :], mask=ok, other=0.0)
             a = tl.where(ok, activated(x, scale, shift, slope), 0.0)
@@ -150,7 +142,7 @@ def _branch_gradient(  # noqa: ANN202
     da = tl.zeros((R, C), tl.float32)
     dw0, dw1, dw2 = da, da, da
     for k in tl.static_range(3):
-        p, ok = _moved(line, column, (1 - k) * step, height, width, ALONG_HEIGHT)
+        p, ok = moved_pixels(line, column, (1 - k) * step, height, width, ALONG_HEIGHT)
         ok = ok[:, None]
         at = plane + p[:, None] * C + c[None, :]
         dy = tl.load(dy_ptr + at, mask=ok, other=0.0).to(tl.float32)

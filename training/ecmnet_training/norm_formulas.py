@@ -39,6 +39,15 @@ def place_of_tile(tile, width, R: tl.constexpr):  # noqa: ANN001, ANN201
 
 
 @triton.jit
+def moved_pixels(line, x, move, height, width, ALONG_HEIGHT: tl.constexpr):  # noqa: ANN001, ANN201
+    """(rows of the pixels `move` places along the axis, which of them are in the picture)."""
+    if ALONG_HEIGHT:
+        y = line % height + move
+        return (line + move) * width + x, (x < width) & (y >= 0) & (y < height)
+    return line * width + x + move, (x < width) & (x + move >= 0) & (x + move < width)
+
+
+@triton.jit
 def moments_of(stats_ptr, c, ok, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
     """(mean, rstd) of the channels `c`; every thread does this for its own channels, so: cheaply."""
     share = 1.0 / rows

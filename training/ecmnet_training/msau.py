@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .layers import BN_EPS, conv, conv_act
 
@@ -21,11 +22,27 @@ class MSAU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         t = self.reduce(x)
-        x1 = self.dw[0](t) + self.dw[1](t) + self.dw[2](t)
+        x1 = self._three_sizes(t)
         x2 = self.expand(x1 * torch.sigmoid(self.gate(x1.mean(2, keepdim=True))))
         x3 = self.ba[1](self.ba[0](x).mean((2, 3), keepdim=True))
-        x4 = self.bm[1](self.bm[0](x).amax((2, 3), keepdim=True))
+        x4 = self.bm[1](_greatest(self.bm[0](x)))
         return x + x2 * (x3 + x4)
+
+    def _three_sizes(self, t: Tensor) -> Tensor:
+        """The sum of the three depthwise convolutions; in training as one of the largest size."""
+        if not self.training:
+            return self.dw[0](t) + self.dw[1](t) + self.dw[2](t)
+        largest = self.dw[2].weight.shape[-1]
+        kernel = sum(F.pad(d.weight, [(largest - d.weight.shape[-1]) // 2] * 4) for d in self.dw)
+        return F.conv2d(t, kernel, padding=largest // 2, groups=t.shape[1])
+
+
+def _greatest(x: Tensor) -> Tensor:
+    """The largest value of each channel `[b, c, 1, 1]`."""
+    if x.is_cuda and x.requires_grad:
+        # amax gives its gradient in planes, which batch norm's backward pass reads ten times slower.
+        x.register_hook(lambda g: g.contiguous(memory_format=torch.channels_last))
+    return x.amax((2, 3), keepdim=True)
 
 
 def _branch(channels: int) -> nn.ModuleList:

@@ -67,9 +67,11 @@ class SS2D(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             two = torch.stack([x.flatten(2), x.transpose(2, 3).flatten(2)], dim=1)
             u = torch.cat([two, two.flip(-1)], dim=1)  # [b, k, d, l]
-            projected = torch.einsum("bkdl,kcd->bkcl", u, self.x_proj_weight)
+            # Broadcast, so that the weights' gradients are a sum over pictures of small products;
+            # einsum would make four long ones, too few for a GPU.
+            projected = self.x_proj_weight @ u
             dt, B, C = projected.split([self.rank, self.state, self.state], dim=2)
-            dt = torch.einsum("bkrl,kdr->bkdl", dt, self.dt_projs_weight)
+            dt = self.dt_projs_weight @ dt
             delta = F.softplus(dt + self.dt_projs_bias[..., None])
             A = -torch.exp(self.A_logs).view(DIRECTIONS, d, self.state)
             y = self.selective_scan(u, delta, A=A, B=B, C=C, D=self.Ds.view(DIRECTIONS, d))

@@ -20,15 +20,13 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
+    launch,
     moved_pixels,
     place_of_tile,
     terms_of,
     through_activation,
     through_norm,
 )
-
-
-_BLOCKS = 528
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,13 @@ def convolve(
     """
     c_in, c_out = x.shape[1], y.shape[1]
     pixels, tiles, sizes, weights_at = _geometry(x, weight, _tile_pixels(c_in, c_out, False))
-    blocks = min(tiles, _BLOCKS)
-    _forward[(blocks,)](
-        x, norm.params if norm else x, norm.stats if norm else x, weight,
+    launch(
+        _forward, tiles, x, norm.params if norm else x, norm.stats if norm else x, weight,
         x if residual is None else residual, y, x if y_stats is None else y_stats,
-        tiles, blocks, *sizes, BN_EPS, **weights_at,
+        tiles, *sizes, BN_EPS, **weights_at,
         CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), R=pixels,
         NORM=norm is not None, STATS=y_stats is not None, SHUFFLE=residual is not None,
-        num_warps=4, num_stages=2,
+        num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
     )  # fmt: skip
 
 
@@ -85,15 +82,14 @@ def convolve_backward(
     """
     c_in, c_out = x.shape[1], dy.shape[1]
     pixels, tiles, sizes, weights_at = _geometry(x, weight, _tile_pixels(c_in, c_out, True))
-    blocks = min(tiles, _BLOCKS)
     none = dx
-    _backward[(blocks,)](
-        dy, none if y is None else y,
+    launch(
+        _backward, tiles, dy, none if y is None else y,
         y_norm.params if y_norm else none, y_norm.stats if y_norm else none,
         y_norm.grads if y_norm else none,
         weight, x, norm.params if norm else none, norm.stats if norm else none,
         dx, norm.grads if norm else none, dweight,
-        tiles, blocks, *sizes, BN_EPS, **weights_at,
+        tiles, *sizes, BN_EPS, **weights_at,
         CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), R=pixels,
         NORM=norm is not None, Y_NORM=y_norm is not None, SHUFFLE=shuffled,
         num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
@@ -124,7 +120,7 @@ def _tile_pixels(c_in: int, c_out: int, backward: bool) -> int:
     return 64 if c_in * c_out > 256 else 128
 
 
-_SIZES = ["tiles", "blocks", "rows", "height", "width"]
+_SIZES = ["tiles", "rows", "height", "width"]
 
 
 @triton.jit
@@ -151,7 +147,7 @@ def _input_of_tap(  # noqa: ANN202
 @triton.jit(do_not_specialize=_SIZES)
 def _forward(  # noqa: ANN202
     x_ptr, params_ptr, stats_ptr, w_ptr, residual_ptr, y_ptr, y_stats_ptr,  # noqa: ANN001
-    tiles, blocks, rows, height, width, eps,  # noqa: ANN001
+    tiles, rows, height, width, eps,  # noqa: ANN001
     W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
@@ -176,7 +172,7 @@ def _forward(  # noqa: ANN202
         )
     first = tl.zeros((COP,), tl.float32)
     second = tl.zeros((COP,), tl.float32)
-    for tile in range(tl.program_id(0), tiles, blocks):
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
         p = line * width + column
         y = tl.zeros((R, COP), tl.float32)
@@ -237,7 +233,7 @@ def _gradient_of_tap(  # noqa: ANN202
 def _backward(  # noqa: ANN202
     dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr,  # noqa: ANN001
     w_ptr, x_ptr, params_ptr, stats_ptr, dx_ptr, grads_ptr, dw_ptr,  # noqa: ANN001
-    tiles, blocks, rows, height, width, eps,  # noqa: ANN001
+    tiles, rows, height, width, eps,  # noqa: ANN001
     W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
@@ -272,7 +268,7 @@ def _backward(  # noqa: ANN202
         )
     of_dz = tl.zeros((CIP,), tl.float32)
     of_dz_x, of_slope = of_dz, of_dz
-    for tile in range(tl.program_id(0), tiles, blocks):
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
         p = line * width + column
         ok = (column < width)[:, None] & (ci < CI)[None, :]

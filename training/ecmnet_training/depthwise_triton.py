@@ -20,6 +20,7 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
+    launch,
     line_tiles,
     moved_pixels,
     place_of_tile,
@@ -30,9 +31,6 @@ from .norm_formulas import (
 
 _TILE = 2048
 _TILE_BACK = 1024
-_BLOCKS = 528
-
-
 def convolve_pair(
     x: Tensor,
     norm: Norm,
@@ -46,11 +44,11 @@ def convolve_pair(
     """Writes y `[2, b, c, h, w]` from x, that or `[b, c, h, w]`; adds y's sums to `y_stats`."""
     _, _, channels, height, width = y.shape
     pixels, tiles, warps = line_tiles(y.shape[1:], _TILE)
-    blocks = min(tiles, _BLOCKS)
-    _forward[(blocks, 2)](
-        x, norm.params, norm.stats, weights, y, y_stats,
-        tiles, blocks, y[0].numel() // channels, height, width, dilation, BN_EPS,
-        C=channels, R=pixels, SHARED=x.ndim == 4, ALONG_HEIGHT=along_height, num_warps=warps,
+    launch(
+        _forward, tiles, x, norm.params, norm.stats, weights, y, y_stats,
+        tiles, y[0].numel() // channels, height, width, dilation, BN_EPS,
+        C=channels, R=pixels, SHARED=x.ndim == 4, ALONG_HEIGHT=along_height,
+        planes=2, num_warps=warps,
     )  # fmt: skip
 
 
@@ -75,22 +73,22 @@ def convolve_pair_backward(
     _, _, channels, height, width = y.shape
     shared = other is not None
     pixels, tiles, warps = line_tiles(y.shape[1:], _TILE_BACK)
-    blocks = min(tiles, _BLOCKS)
-    _backward[(blocks, 1 if shared else 2)](
-        dy, y, y_norm.params, y_norm.stats, y_norm.grads, weights,
+    launch(
+        _backward, tiles, dy, y, y_norm.params, y_norm.stats, y_norm.grads, weights,
         x, norm.params, norm.stats, other if shared else dx, dx, norm.grads, dweights,
-        tiles, blocks, y[0].numel() // channels, height, width, dilation, BN_EPS,
-        C=channels, R=pixels, SHARED=shared, ALONG_HEIGHT=along_height, num_warps=warps,
+        tiles, y[0].numel() // channels, height, width, dilation, BN_EPS,
+        C=channels, R=pixels, SHARED=shared, ALONG_HEIGHT=along_height,
+        planes=1 if shared else 2, num_warps=warps if shared else 2 * warps,
     )  # fmt: skip
 
 
-_SIZES = ["tiles", "blocks", "rows", "height", "width", "dilation"]
+_SIZES = ["tiles", "rows", "height", "width", "dilation"]
 
 
 @triton.jit(do_not_specialize=_SIZES)
 def _forward(  # noqa: ANN202
     x_ptr, params_ptr, stats_ptr, w_ptr, y_ptr, y_stats_ptr,  # noqa: ANN001
-    tiles, blocks, rows, height, width, dilation, eps,  # noqa: ANN001
+    tiles, rows, height, width, dilation, eps,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
@@ -105,7 +103,7 @@ def _forward(  # noqa: ANN202
     w_ptr += branch * 3 * C
     first = tl.zeros((R, C), tl.float32)
     second = first
-    for tile in range(tl.program_id(0), tiles, blocks):
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
         y = tl.zeros((R, C), tl.float32)
         for k in tl.static_range(3):
@@ -170,7 +168,7 @@ def _add_taps(dw_ptr, c, dw0, dw1, dw2):  # noqa: ANN001, ANN202
 def _backward(  # noqa: ANN202
     dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,  # noqa: ANN001
     x_ptr, params_ptr, stats_ptr, other_ptr, dx_ptr, grads_ptr, dw_ptr,  # noqa: ANN001
-    tiles, blocks, rows, height, width, dilation, eps,  # noqa: ANN001
+    tiles, rows, height, width, dilation, eps,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr, SHARED: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
@@ -188,7 +186,7 @@ def _backward(  # noqa: ANN202
     if SHARED:
         ew0, ew1, ew2 = dw0, dw0, dw0
     of_dz, of_dz_x, of_slope = dw0, dw0, dw0
-    for tile in range(tl.program_id(0), tiles, blocks):
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
         at = (line * width + column)[:, None] * C + c[None, :]
         ok = (column < width)[:, None]

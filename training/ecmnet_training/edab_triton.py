@@ -25,7 +25,7 @@ from .gates_triton import (
     sum_strips,
 )
 from .layers import BN_EPS
-from .norm_formulas import add_stats, backward_terms_of, blocks_for, through_norm
+from .norm_formulas import add_stats, backward_terms_of, launch, through_norm
 
 if TYPE_CHECKING:
     from .edab import EDAB
@@ -194,10 +194,9 @@ class _EDAB(torch.autograd.Function):
         dx = torch.empty_like(x)
         rows = x.numel() // channels
         tile_rows = _TILE // channels
-        blocks = blocks_for(rows, tile_rows)
         pre = norm("pre")
-        _input_gradient[(blocks,)](
-            dpre, dout, x, pre.params, pre.stats, pre.grads, dx, rows, blocks, BN_EPS,
+        launch(
+            _input_gradient, triton.cdiv(rows, tile_rows), dpre, dout, x, pre.params, pre.stats, pre.grads, dx, rows, BN_EPS,
             C=channels, R=tile_rows,
         )  # fmt: skip
         at, dsmall = 0, []
@@ -212,16 +211,15 @@ def add_sums(x: Tensor, stats: Tensor) -> None:
     channels = x.shape[1]
     rows = x.numel() // channels
     tile_rows = _TILE // channels
-    blocks = blocks_for(rows, tile_rows)
-    _add_sums[(blocks,)](x, stats, rows, blocks, C=channels, R=tile_rows)
+    launch(_add_sums, triton.cdiv(rows, tile_rows), x, stats, rows, C=channels, R=tile_rows)
 
 
-@triton.jit(do_not_specialize=["rows", "blocks"])
-def _add_sums(x_ptr, stats_ptr, rows, blocks, C: tl.constexpr, R: tl.constexpr):  # noqa: ANN001, ANN202
+@triton.jit(do_not_specialize=["rows"])
+def _add_sums(x_ptr, stats_ptr, rows, C: tl.constexpr, R: tl.constexpr):  # noqa: ANN001, ANN202
     c = tl.arange(0, C)
     first = tl.zeros((R, C), tl.float32)
     second = first
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
+    for tile in range(tl.program_id(0), tl.cdiv(rows, R), tl.num_programs(0)):
         p = tile * R + tl.arange(0, R)
         x = tl.load(x_ptr + p[:, None] * C + c[None, :], mask=(p < rows)[:, None], other=0.0)
         x = x.to(tl.float32)
@@ -230,9 +228,9 @@ def _add_sums(x_ptr, stats_ptr, rows, blocks, C: tl.constexpr, R: tl.constexpr):
     add_stats(stats_ptr, c, c < C, tl.sum(first, 0), tl.sum(second, 0), C)
 
 
-@triton.jit(do_not_specialize=["rows", "blocks"])
+@triton.jit(do_not_specialize=["rows"])
 def _input_gradient(  # noqa: ANN202
-    dpre_ptr, dout_ptr, x_ptr, params_ptr, stats_ptr, grads_ptr, dx_ptr, rows, blocks, eps,  # noqa: ANN001
+    dpre_ptr, dout_ptr, x_ptr, params_ptr, stats_ptr, grads_ptr, dx_ptr, rows, eps,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """Through the first norm, plus the residual's share, which the shuffle had moved."""
@@ -241,7 +239,7 @@ def _input_gradient(  # noqa: ANN202
     scale, shift, slope, of_x, constant = backward_terms_of(
         params_ptr, stats_ptr, grads_ptr, c2, c2 < C, rows, eps, C
     )
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), blocks):
+    for tile in range(tl.program_id(0), tl.cdiv(rows, R), tl.num_programs(0)):
         p = tile * R + tl.arange(0, R)
         ok = (p < rows)[:, None]
         at = p[:, None] * C + c2

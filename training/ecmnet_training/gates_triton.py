@@ -20,6 +20,7 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
+    launch,
     line_tiles,
     place_of_tile,
     terms_of,
@@ -30,10 +31,7 @@ from .norm_formulas import (
 _TILE = 2048
 _TILE_BACK = 1024
 _STRIP_TILE = 32
-_TALL = 4
-_BLOCKS = 528
-
-
+_ENOUGH_PROGRAMS = 264
 def strips_count(batch: int, height: int, width: int) -> int:
     """Rows of a `strips` tensor."""
     return batch * (height + width + 1)
@@ -42,9 +40,10 @@ def strips_count(batch: int, height: int, width: int) -> int:
 def sum_strips(pair: Tensor, norm: Norm, sums: Tensor) -> None:
     """Adds the sums of l and g, from their raw `pair` `[2, b, c, h, w]`, to `sums`."""
     b, c, h, w = pair.shape[1:]
-    _sum_strips[(b * triton.cdiv(h, _TALL),)](
+    tall = _tall(b, h)
+    _sum_strips[(b * triton.cdiv(h, tall),)](
         pair, norm.params, norm.stats, sums, b, h, w, BN_EPS,
-        C=c, TH=_TALL, TW=_wide(c, w), num_warps=4,
+        C=c, TH=tall, TW=_wide(c, w, tall), num_warps=4,
     )  # fmt: skip
 
 
@@ -86,10 +85,9 @@ def gated_sum(
     """Writes s `[b, c, h, w]` and adds its sums to `stats`; u comes from the raw `base`."""
     b, c, h, w = s.shape
     pixels, tiles, warps = line_tiles(s.shape, _TILE)
-    blocks = min(tiles, _BLOCKS)
-    _gated_sum[(blocks,)](
-        base, base_norm.params, base_norm.stats, pair, norm.params, norm.stats, gates, s, stats,
-        tiles, blocks, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps,
+    launch(
+        _gated_sum, tiles, base, base_norm.params, base_norm.stats, pair, norm.params, norm.stats, gates, s, stats,
+        tiles, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps,
     )  # fmt: skip
 
 
@@ -99,9 +97,10 @@ def gates_gradient(
 ) -> None:  # fmt: skip
     """From `dmid`, the gradient of PReLU(BN(s)): writes that of s, adds to those of r, q and a."""
     b, c, h, w = s.shape
-    _gates_gradient[(b * triton.cdiv(h, _TALL),)](
+    tall = _tall(b, h)
+    _gates_gradient[(b * triton.cdiv(h, tall),)](
         dmid, s, mid.params, mid.stats, mid.grads, pair, norm.params, norm.stats, gates,
-        ds, dgates, b, h, w, BN_EPS, C=c, TH=_TALL, TW=_wide(c, w), num_warps=4,
+        ds, dgates, b, h, w, BN_EPS, C=c, TH=tall, TW=_wide(c, w, tall), num_warps=4, maxnreg=168,
     )  # fmt: skip
 
 
@@ -111,15 +110,19 @@ def gated_sum_backward(
     """Writes the gradients of l and g, `[2, b, c, h, w]`; adds to `norm.grads`."""
     b, c, h, w = ds.shape
     pixels, tiles, warps = line_tiles(ds.shape, _TILE_BACK)
-    blocks = min(tiles, _BLOCKS)
-    _gated_sum_backward[(blocks, 2)](
-        ds, pair, norm.params, norm.stats, norm.grads, gates, dsums, dpair,
-        tiles, blocks, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps,
+    launch(
+        _gated_sum_backward, tiles, ds, pair, norm.params, norm.stats, norm.grads, gates, dsums, dpair,
+        tiles, b, h, w, BN_EPS, C=c, R=pixels, planes=2, num_warps=warps,
     )  # fmt: skip
 
 
-def _wide(channels: int, width: int) -> int:
-    return min(_TILE // channels // _TALL, triton.next_power_of_2(width))
+def _tall(batch: int, height: int) -> int:
+    """Lines that a program walks along at once; fewer where that would leave processors idle."""
+    return 8 if batch * triton.cdiv(height, 8) >= _ENOUGH_PROGRAMS else 4
+
+
+def _wide(channels: int, width: int, tall: int) -> int:
+    return min(_TILE // channels // tall, triton.next_power_of_2(width))
 
 
 def _strip_programs(size: tuple[int, int, int]) -> int:
@@ -127,7 +130,7 @@ def _strip_programs(size: tuple[int, int, int]) -> int:
     return sum(triton.cdiv(count, _STRIP_TILE) for count in (b * h, b * w, b))
 
 
-_SIZES = ["tiles", "blocks", "batch", "height", "width"]
+_SIZES = ["tiles", "batch", "height", "width"]
 
 
 @triton.jit
@@ -261,7 +264,7 @@ def _strips_of_line(strips_ptr, line, x, batch, height, width, C: tl.constexpr):
 @triton.jit(do_not_specialize=_SIZES)
 def _gated_sum(  # noqa: ANN202
     base_ptr, base_params_ptr, base_stats_ptr, pair_ptr, params_ptr, stats_ptr,  # noqa: ANN001
-    gates_ptr, s_ptr, s_stats_ptr, tiles, blocks, batch, height, width, eps,  # noqa: ANN001
+    gates_ptr, s_ptr, s_stats_ptr, tiles, batch, height, width, eps,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
@@ -275,7 +278,7 @@ def _gated_sum(  # noqa: ANN202
     wide_ptr = pair_ptr + rows.to(tl.int64) * C
     first = tl.zeros((R, C), tl.float32)
     second = first
-    for tile in range(tl.program_id(0), tiles, blocks):
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, x = place_of_tile(tile, width, R)
         ok = (x < width)[:, None]
         at = (line * width + x)[:, None] * C + c2
@@ -344,7 +347,7 @@ def _gates_gradient(  # noqa: ANN202
 @triton.jit(do_not_specialize=_SIZES)
 def _gated_sum_backward(  # noqa: ANN202
     ds_ptr, pair_ptr, params_ptr, stats_ptr, grads_ptr, gates_ptr, dsums_ptr, dpair_ptr,  # noqa: ANN001
-    tiles, blocks, batch, height, width, eps,  # noqa: ANN001
+    tiles, batch, height, width, eps,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """Program (i, 0) sees to l, program (i, 1) to g."""
@@ -359,7 +362,7 @@ def _gated_sum_backward(  # noqa: ANN202
     scale, shift, slope = terms_of(params_ptr, stats_ptr, c2, c2 < C, rows, eps, C)
     of_dz = tl.zeros((R, C), tl.float32)
     of_dz_x, of_slope = of_dz, of_dz
-    for tile in range(tl.program_id(0), tiles, blocks):
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, x = place_of_tile(tile, width, R)
         ok = (x < width)[:, None]
         at = (line * width + x)[:, None] * C + c2

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from .classes import ClassTable
@@ -67,7 +68,7 @@ class ECMNet(nn.Module):
         The 1x1 classifier commutes with the bilinear upsampling that follows it.
         """
         for i, layer in enumerate(self.stem):
-            x = layer(x)
+            x = self._first_layer(x) if i == 0 else layer(x)
             record(f"stem.{i}", x)
         f0 = _named(record, "stem_act", self.stem_act(x))
         f1 = self._stage("1", f0, record)
@@ -88,6 +89,15 @@ class ECMNet(nn.Module):
         y = _run_blocks("dec3", self.dec3, y + m1, record)
         y = _named(record, "up3", self.up3(y, f0.shape[2:]))
         return _named(record, "classifier", self.classifier(y)), y2, y1
+
+    def _first_layer(self, x: Tensor) -> Tensor:
+        if x.is_cuda and self.training and x.dtype == torch.float32:
+            from .stem_triton import stem_layer
+
+            mixed = torch.is_autocast_enabled("cuda")
+            dtype = torch.get_autocast_dtype("cuda") if mixed else torch.float32
+            return stem_layer(x, self.stem[0], dtype)
+        return self.stem[0](x)
 
     def _stage(self, number: str, x: Tensor, record: Record) -> Tensor:
         x = _named(record, f"down{number}", getattr(self, f"down{number}")(x))

@@ -8,17 +8,39 @@ laid out as `params`: the sums of dz x_hat, of dz, and of dy z where z <= 0. The
 a tensor adds up its sums in f32; the kernels that read it turn them into mean and rstd themselves.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 
-_MAX_BLOCKS = 528
-"""Four programs for each of an H100's 132 processors; more rows are a loop."""
+_FIRST_GUESS = 528
+_MOST_PER_PROCESSOR = 6
+_resident: dict[tuple[object, ...], int] = {}
 
 
-def blocks_for(rows: int, tile_rows: int) -> int:
-    """How many programs share the tiles."""
-    return min(triton.cdiv(rows, tile_rows), _MAX_BLOCKS)
+def launch(kernel: Any, tiles: int, *args: object, planes: int = 1, **constants: object) -> None:  # noqa: ANN401
+    """Runs `kernel` with as many programs as the GPU holds at once; each walks over every n-th tile.
+
+    More would wait for the first ones to end, and each begins with its channels' terms. What fits is
+    known once the kernel is compiled, so its first run is a guess. Programs are (n / planes, planes).
+    """
+    key = (kernel, planes, *sorted(constants.items()))
+    programs = _resident.get(key, _FIRST_GUESS)
+    compiled = kernel[(min(tiles, max(programs // planes, 1)), planes)](*args, **constants)
+    if key not in _resident and getattr(compiled, "n_regs", None):
+        _resident[key] = _resident_programs(compiled)
+
+
+def _resident_programs(compiled: Any) -> int:  # noqa: ANN401
+    """How many programs of a compiled kernel the current GPU holds, by registers and shared memory."""
+    gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
+    warps = compiled.metadata.num_warps
+    by_registers = gpu.regs_per_multiprocessor // (-(-compiled.n_regs // 8) * 8 * 32 * warps)
+    shared = compiled.metadata.shared + 1024
+    by_shared = gpu.shared_memory_per_multiprocessor // shared
+    each = max(min(by_registers, by_shared, _MOST_PER_PROCESSOR), 1)
+    return each * gpu.multi_processor_count
 
 
 def line_tiles(shape: torch.Size, elements: int) -> tuple[int, int, int]:

@@ -72,13 +72,14 @@ def convolve_pair_backward(
     """
     _, _, channels, height, width = y.shape
     shared = other is not None
-    pixels, tiles, warps = line_tiles(y.shape[1:], _TILE_BACK)
+    # Four values a thread: the terms of its channels, up to 28 a channel, lie in registers.
+    pixels, tiles, warps = line_tiles(y.shape[1:], _TILE_BACK // 2 if shared else _TILE_BACK)
     launch(
         _backward, tiles, dy, y, y_norm.params, y_norm.stats, y_norm.grads, weights,
         x, norm.params, norm.stats, other if shared else dx, dx, norm.grads, dweights,
         tiles, y[0].numel() // channels, height, width, dilation, BN_EPS,
         C=channels, R=pixels, SHARED=shared, ALONG_HEIGHT=along_height,
-        planes=1 if shared else 2, num_warps=warps if shared else 2 * warps,
+        planes=1 if shared else 2, num_warps=2 * warps, maxnreg=128,
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def gated_sum(
     pixels, tiles, warps = line_tiles(s.shape, _TILE)
     launch(
         _gated_sum, tiles, base, base_norm.params, base_norm.stats, pair, norm.params, norm.stats, gates, s, stats,
-        tiles, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps,
+        tiles, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps, maxnreg=168,
     )  # fmt: skip
 
 

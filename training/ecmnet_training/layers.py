@@ -91,8 +91,15 @@ class Down(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
         if self.keeps_input:
-            y = torch.cat([y, F.max_pool2d(x, 2, 2, ceil_mode=True)], dim=1)
+            y = torch.cat([y, self._pooled(x)], dim=1)
         return self.act(y)
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        if x.is_cuda and self.training:
+            from .pool_triton import max_pool_2x2
+
+            return max_pool_2x2(x)
+        return F.max_pool2d(x, 2, 2, ceil_mode=True)
 
 
 def bilinear(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -108,4 +115,8 @@ class Up(nn.Module):
         self.conv = conv_act(channels, channels, 3)
 
     def forward(self, x: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        if x.is_cuda and self.training and size_hw == (2 * x.shape[2], 2 * x.shape[3]):
+            from .double_triton import doubled
+
+            return self.conv(doubled(x))
         return self.conv(bilinear(x, size_hw))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .classes import ClassTable
 from .edab import EDAB
@@ -88,7 +89,7 @@ class ECMNet(nn.Module):
         y = _named(record, "up2", self.up2(y2, m1.shape[2:]))
         y = _run_blocks("dec3", self.dec3, y + m1, record)
         y = _named(record, "up3", self.up3(y, f0.shape[2:]))
-        return _named(record, "classifier", self.classifier(y)), y2, y1
+        return _named(record, "classifier", self._classify(y)), y2, y1
 
     def _first_layer(self, x: Tensor) -> Tensor:
         if x.is_cuda and self.training and x.dtype == torch.float32:
@@ -98,6 +99,14 @@ class ECMNet(nn.Module):
             dtype = torch.get_autocast_dtype("cuda") if mixed else torch.float32
             return stem_layer(x, self.stem[0], dtype)
         return self.stem[0](x)
+
+    def _classify(self, y: Tensor) -> Tensor:
+        if y.is_cuda and self.training:
+            # A count of classes that is no multiple of eight leaves the fast matrix products out.
+            weight = self.classifier.weight
+            classes = weight.shape[0]
+            return F.conv2d(y, F.pad(weight, (0, 0, 0, 0, 0, 0, 0, -classes % 8)))[:, :classes]
+        return self.classifier(y)
 
     def _stage(self, number: str, x: Tensor, record: Record) -> Tensor:
         x = _named(record, f"down{number}", getattr(self, f"down{number}")(x))

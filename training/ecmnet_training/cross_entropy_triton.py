@@ -3,9 +3,9 @@
     loss = sum_p w[t_p] (-log softmax(up(z))_p[t_p]) / sum_p w[t_p]
 
 up is bilinear with half-pixel centres, p runs over labelled pixels. One kernel gives both sums and
-the gradient of z: a program owns tiles of `R` coarse pixels of a line, one a thread, visits the 2S x 2S fine
-ones that each has a share in, and does their softmax anew. z is f32, one plane a class, k <= 16, so
-that a thread holds all classes of its pixel and its neighbours read beside it.
+the gradient of z: a program owns tiles of `R` coarse pixels of a line, one a thread, visits the
+2S x 2S fine ones that each has a share in, and does their softmax anew. z is f32, one plane a
+class, k <= 16, so that a thread holds all classes of its pixel and its neighbours read beside it.
 """
 
 import torch
@@ -71,7 +71,7 @@ def _losses(  # noqa: ANN202
         z_ptrs = z_ptr + image.to(tl.int64) * K * height * width + at
         own = tl.load(z_ptrs + line * width, mask=ok, other=0.0)
         dz = tl.zeros((KP, R), tl.float32)
-        # The four quarters around the pixel; the three pixels that a quarter lies between, beside it.
+        # The four quarters around the pixel; each lies between it and three others.
         for quarter in range(4):
             step_y, step_x = 2 * (quarter // 2) - 1, 2 * (quarter % 2) - 1
             there_y = (line + step_y >= 0) & (line + step_y < height)

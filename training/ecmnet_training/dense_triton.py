@@ -20,13 +20,11 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
-    launch,
-    moved_pixels,
-    place_of_tile,
     terms_of,
     through_activation,
     through_norm,
 )
+from .tiles_triton import launch, moved_pixels, place_of_tile
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,8 @@ def convolve(
     c_in, c_out = x.shape[1], y.shape[1]
     pixels, tiles, sizes, weights_at = _geometry(x, weight, _tile_pixels(c_in, c_out, False))
     launch(
-        _forward, tiles, x, norm.params if norm else x, norm.stats if norm else x, weight,
+        _forward, tiles,
+        x, norm.params if norm else x, norm.stats if norm else x, weight,
         x if residual is None else residual, y, x if y_stats is None else y_stats,
         tiles, *sizes, BN_EPS, **weights_at,
         CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), R=pixels,
@@ -84,7 +83,8 @@ def convolve_backward(
     pixels, tiles, sizes, weights_at = _geometry(x, weight, _tile_pixels(c_in, c_out, True))
     none = dx
     launch(
-        _backward, tiles, dy, none if y is None else y,
+        _backward, tiles,
+        dy, none if y is None else y,
         y_norm.params if y_norm else none, y_norm.stats if y_norm else none,
         y_norm.grads if y_norm else none,
         weight, x, norm.params if norm else none, norm.stats if norm else none,
@@ -180,18 +180,18 @@ def _forward(  # noqa: ANN202
             a = _input_of_tap(
                 x_ptr, line, column, -1, height, width, ci, scale, shift, slope,
                 CI, NORM, ALONG_HEIGHT,
-            )
+            )  # fmt: skip
             y = tl.dot(a, w0, y, input_precision="ieee")
         a = _input_of_tap(
             x_ptr, line, column, 0, height, width, ci, scale, shift, slope,
-                CI, NORM, ALONG_HEIGHT,
-        )
+            CI, NORM, ALONG_HEIGHT,
+        )  # fmt: skip
         if TAPS == 3:
             y = tl.dot(a, w1, y, input_precision="ieee")
             a = _input_of_tap(
                 x_ptr, line, column, 1, height, width, ci, scale, shift, slope,
                 CI, NORM, ALONG_HEIGHT,
-            )
+            )  # fmt: skip
             y = tl.dot(a, w2, y, input_precision="ieee")
         else:
             y = tl.dot(a, w0, y, input_precision="ieee")

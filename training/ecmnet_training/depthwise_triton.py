@@ -20,17 +20,16 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
-    launch,
-    line_tiles,
-    moved_pixels,
-    place_of_tile,
     terms_of,
     through_activation,
     through_norm,
 )
+from .tiles_triton import launch, line_tiles, moved_pixels, place_of_tile
 
 _TILE = 2048
 _TILE_BACK = 1024
+
+
 def convolve_pair(
     x: Tensor,
     norm: Norm,
@@ -45,7 +44,8 @@ def convolve_pair(
     _, _, channels, height, width = y.shape
     pixels, tiles, warps = line_tiles(y.shape[1:], _TILE)
     launch(
-        _forward, tiles, x, norm.params, norm.stats, weights, y, y_stats,
+        _forward, tiles,
+        x, norm.params, norm.stats, weights, y, y_stats,
         tiles, y[0].numel() // channels, height, width, dilation, BN_EPS,
         C=channels, R=pixels, SHARED=x.ndim == 4, ALONG_HEIGHT=along_height,
         planes=2, num_warps=warps,
@@ -75,7 +75,8 @@ def convolve_pair_backward(
     # Four values a thread: the terms of its channels, up to 28 a channel, lie in registers.
     pixels, tiles, warps = line_tiles(y.shape[1:], _TILE_BACK // 2 if shared else _TILE_BACK)
     launch(
-        _backward, tiles, dy, y, y_norm.params, y_norm.stats, y_norm.grads, weights,
+        _backward, tiles,
+        dy, y, y_norm.params, y_norm.stats, y_norm.grads, weights,
         x, norm.params, norm.stats, other if shared else dx, dx, norm.grads, dweights,
         tiles, y[0].numel() // channels, height, width, dilation, BN_EPS,
         C=channels, R=pixels, SHARED=shared, ALONG_HEIGHT=along_height,

@@ -25,7 +25,8 @@ from .gates_triton import (
     sum_strips,
 )
 from .layers import BN_EPS
-from .norm_formulas import add_stats, backward_terms_of, launch, through_norm
+from .norm_formulas import add_stats, backward_terms_of, through_norm
+from .tiles_triton import launch
 
 if TYPE_CHECKING:
     from .edab import EDAB
@@ -196,7 +197,8 @@ class _EDAB(torch.autograd.Function):
         tile_rows = _TILE // channels
         pre = norm("pre")
         launch(
-            _input_gradient, triton.cdiv(rows, tile_rows), dpre, dout, x, pre.params, pre.stats, pre.grads, dx, rows, BN_EPS,
+            _input_gradient, triton.cdiv(rows, tile_rows),
+            dpre, dout, x, pre.params, pre.stats, pre.grads, dx, rows, BN_EPS,
             C=channels, R=tile_rows,
         )  # fmt: skip
         at, dsmall = 0, []

@@ -20,18 +20,18 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
-    launch,
-    line_tiles,
-    place_of_tile,
     terms_of,
     through_activation,
     through_norm,
 )
+from .tiles_triton import launch, line_tiles, place_of_tile
 
 _TILE = 2048
 _TILE_BACK = 1024
 _STRIP_TILE = 32
 _ENOUGH_PROGRAMS = 264
+
+
 def strips_count(batch: int, height: int, width: int) -> int:
     """Rows of a `strips` tensor."""
     return batch * (height + width + 1)
@@ -86,7 +86,8 @@ def gated_sum(
     b, c, h, w = s.shape
     pixels, tiles, warps = line_tiles(s.shape, _TILE)
     launch(
-        _gated_sum, tiles, base, base_norm.params, base_norm.stats, pair, norm.params, norm.stats, gates, s, stats,
+        _gated_sum, tiles,
+        base, base_norm.params, base_norm.stats, pair, norm.params, norm.stats, gates, s, stats,
         tiles, b, h, w, BN_EPS, C=c, R=pixels, num_warps=warps, maxnreg=168,
     )  # fmt: skip
 
@@ -111,7 +112,8 @@ def gated_sum_backward(
     b, c, h, w = ds.shape
     pixels, tiles, warps = line_tiles(ds.shape, _TILE_BACK)
     launch(
-        _gated_sum_backward, tiles, ds, pair, norm.params, norm.stats, norm.grads, gates, dsums, dpair,
+        _gated_sum_backward, tiles,
+        ds, pair, norm.params, norm.stats, norm.grads, gates, dsums, dpair,
         tiles, b, h, w, BN_EPS, C=c, R=pixels, planes=2, num_warps=warps,
     )  # fmt: skip
 
@@ -369,15 +371,13 @@ def _gated_sum_backward(  # noqa: ANN202
         ds = tl.load(ds_ptr + at, mask=ok, other=0.0).to(tl.float32)
         r, q, a = _strips_of_line(gates_ptr, line, x, batch, height, width, C)
         for_r, for_q, for_a = _strips_of_line(dsums_ptr, line, x, batch, height, width, C)
-        if branch == 0:
+        if branch == 0:  # noqa: SIM108
             dy = ds * a + for_a
         else:
             dy = ds * tl.sigmoid(r + q) + for_r + for_q
         tl.store(dpair_ptr + plane + at, dy.to(dpair_ptr.dtype.element_ty), mask=ok)
         value = tl.load(pair_ptr + plane + at, mask=ok, other=0.0)
-        dz, dz_x, for_slope = through_activation(
-            tl.where(ok, dy, 0.0), value, scale, shift, slope
-        )
+        dz, dz_x, for_slope = through_activation(tl.where(ok, dy, 0.0), value, scale, shift, slope)
         of_dz += dz
         of_dz_x += dz_x
         of_slope += for_slope

@@ -1,4 +1,4 @@
-"""What the fused kernels share: batch norm with PReLU as they compute it, and how they tile.
+"""What the fused kernels share: batch norm with PReLU as they compute it.
 
     x_hat = (x - mean) rstd,   z = gamma x_hat + beta,   y = z where z > 0, slope z elsewhere
 
@@ -8,70 +8,13 @@ laid out as `params`: the sums of dz x_hat, of dz, and of dy z where z <= 0. The
 a tensor adds up its sums in f32; the kernels that read it turn them into mean and rstd themselves.
 """
 
-from typing import Any
-
-import torch
 import triton
 import triton.language as tl
-
-_FIRST_GUESS = 528
-_MOST_PER_PROCESSOR = 6
-_resident: dict[tuple[object, ...], int] = {}
-
-
-def launch(kernel: Any, tiles: int, *args: object, planes: int = 1, **constants: object) -> None:  # noqa: ANN401
-    """Runs `kernel` with as many programs as the GPU holds at once; each walks over every n-th tile.
-
-    More would wait for the first ones to end, and each begins with its channels' terms. What fits is
-    known once the kernel is compiled, so its first run is a guess. Programs are (n / planes, planes).
-    """
-    key = (kernel, planes, *sorted(constants.items()))
-    programs = _resident.get(key, _FIRST_GUESS)
-    compiled = kernel[(min(tiles, max(programs // planes, 1)), planes)](*args, **constants)
-    if key not in _resident and getattr(compiled, "n_regs", None):
-        _resident[key] = _resident_programs(compiled)
-
-
-def _resident_programs(compiled: Any) -> int:  # noqa: ANN401
-    """How many programs of a compiled kernel the current GPU holds, by registers and shared memory."""
-    gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
-    warps = compiled.metadata.num_warps
-    by_registers = gpu.regs_per_multiprocessor // (-(-compiled.n_regs // 8) * 8 * 32 * warps)
-    shared = compiled.metadata.shared + 1024
-    by_shared = gpu.shared_memory_per_multiprocessor // shared
-    each = max(min(by_registers, by_shared, _MOST_PER_PROCESSOR), 1)
-    return each * gpu.multi_processor_count
-
-
-def line_tiles(shape: torch.Size, elements: int) -> tuple[int, int, int]:
-    """(pixels of a tile, tiles in all, warps) where a tile is a piece of one line of `[b, c, h, w]`.
-
-    `elements` is how many values a tile of a wide picture has; a thread holds eight.
-    """
-    b, c, h, w = shape
-    pixels = min(elements // c, triton.next_power_of_2(w))
-    return pixels, b * h * triton.cdiv(w, pixels), min(max(pixels * c // 256, 1), 4)
-
-
-@triton.jit
-def place_of_tile(tile, width, R: tl.constexpr):  # noqa: ANN001, ANN201
-    """(line, columns `[R]`) of a tile of `line_tiles`; lines count through all pictures."""
-    tiles = tl.cdiv(width, R)
-    return tile // tiles, tile % tiles * R + tl.arange(0, R)
-
-
-@triton.jit
-def moved_pixels(line, x, move, height, width, ALONG_HEIGHT: tl.constexpr):  # noqa: ANN001, ANN201
-    """(rows of the pixels `move` places along the axis, which of them are in the picture)."""
-    if ALONG_HEIGHT:
-        y = line % height + move
-        return (line + move) * width + x, (x < width) & (y >= 0) & (y < height)
-    return line * width + x + move, (x < width) & (x + move >= 0) & (x + move < width)
 
 
 @triton.jit
 def moments_of(stats_ptr, c, ok, rows, eps, C: tl.constexpr):  # noqa: ANN001, ANN201
-    """(mean, rstd) of the channels `c`; every thread does this for its own channels, so: cheaply."""
+    """(mean, rstd) of the channels `c`. Every thread does this for its own: no divisions."""
     share = 1.0 / rows
     mean = tl.load(stats_ptr + c, mask=ok, other=0.0) * share
     second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) * share

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .norm_formulas import launch, line_tiles, place_of_tile
+from .tiles_triton import launch, line_tiles, place_of_tile
 
 _TILE = 2048
 
@@ -28,9 +28,7 @@ class _MaxPool(torch.autograd.Function):
             memory_format=torch.channels_last,
         )  # fmt: skip
         pixels, tiles, warps = line_tiles(y.shape, _TILE)
-        launch(
-            _forward, tiles, x, y, tiles, *y.shape[2:], h, w, C=c, R=pixels, num_warps=warps
-        )
+        launch(_forward, tiles, x, y, tiles, *y.shape[2:], h, w, C=c, R=pixels, num_warps=warps)
         ctx.save_for_backward(x)
         return y
 

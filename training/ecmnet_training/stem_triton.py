@@ -2,11 +2,11 @@
 
     y[p, o] = sum_k sum_i w[o, i, k] image[s p + k, i],   a = PReLU(BN(y))
 
-k runs over the nine neighbours, zero outside the picture. Three channels are too few for a library's
-convolution; here a pixel's 27 values are one row of a matrix. The norm's sums are taken by the
+k runs over the nine neighbours, zero outside the picture. A library pads the three channels to
+eight first; here a pixel's 27 values are one row of a matrix. The norm's sums are taken by the
 kernel that writes y, and the gradient goes through the norm where the weights' gradient is summed.
-Layout and formulas are those of norm_formulas.py; the images are f32, channels last, and are rounded
-to y's dtype.
+Layout and formulas are those of norm_formulas.py; the images are f32, channels last, rounded to
+y's dtype.
 """
 
 import torch
@@ -20,13 +20,11 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
-    launch,
-    line_tiles,
-    place_of_tile,
     terms_of,
     through_activation,
     through_norm,
 )
+from .tiles_triton import launch, line_tiles, place_of_tile
 
 _TILE = 4096
 
@@ -155,7 +153,7 @@ def _neighbourhood(  # noqa: ANN202
     image_ptr, line, column, height, width, image_height, image_width,  # noqa: ANN001
     S: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
-    """The 27 values around each pixel of the tile, `[R, 32]`: tap after tap, three channels each."""
+    """The 27 values around each pixel of the tile, `[R, 32]`: tap after tap, three channels."""
     k = tl.arange(0, 32)[None, :]
     y = line % height * S + k // 9 - 1
     x = column[:, None] * S + k // 3 % 3 - 1
@@ -186,9 +184,7 @@ def _convolve(  # noqa: ANN202
     second = first
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
-        a = _neighbourhood(
-            image_ptr, line, column, height, width, image_height, image_width, S, R
-        )
+        a = _neighbourhood(image_ptr, line, column, height, width, image_height, image_width, S, R)
         y = tl.dot(a.to(kind), w, input_precision="ieee").to(kind)
         ok = (column < width)[:, None]
         at = (line * width).to(tl.int64) * C + column[:, None] * C + o[None, :]
@@ -215,9 +211,7 @@ def _weight_gradient(  # noqa: ANN202
     dw = tl.zeros((32, C), tl.float32)
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
-        a = _neighbourhood(
-            image_ptr, line, column, height, width, image_height, image_width, S, R
-        )
+        a = _neighbourhood(image_ptr, line, column, height, width, image_height, image_width, S, R)
         at = (line * width).to(tl.int64) * C + column[:, None] * C + o
         ok = (column < width)[:, None]
         da = tl.load(da_ptr + at, mask=ok, other=0.0).to(tl.float32)

@@ -21,6 +21,7 @@ from ecmnet_training.export import (
 from ecmnet_training.generator import bits, fnv1a64, sample_positions
 from ecmnet_training.goldens import seeded_model, trace
 from ecmnet_training.model import ECMNet, Plan, parameter_count
+from ecmnet_training.msau import MSAU
 
 GOLDENS = Path(__file__).parents[2] / "tests/fixtures/goldens"
 
@@ -34,6 +35,16 @@ def made_header(logit_offsets: dict[str, float] | None = None) -> WeightsHeader:
 
 def test_eleven_classes_fit_the_budget() -> None:
     assert parameter_count(ECMNet(11)) == 871_308
+
+
+def test_one_depthwise_convolution_in_training_equals_the_three_of_inference() -> None:
+    torch.manual_seed(0)
+    msau = MSAU(16).double()
+    t = torch.randn(2, 8, 9, 11, dtype=torch.float64)
+    training = msau.train()._three_sizes(t)
+    inference = msau.eval()._three_sizes(t)
+    # The same products in another order.
+    assert (training - inference).abs().max() < 1e-14
 
 
 def test_the_generator_gives_its_documented_values() -> None:

@@ -103,9 +103,12 @@ class ECMNet(nn.Module):
     def _classify(self, y: Tensor) -> Tensor:
         if y.is_cuda and self.training:
             # A count of classes that is no multiple of eight leaves the fast matrix products out.
-            weight = self.classifier.weight
+            weight, bias = self.classifier.weight, self.classifier.bias
             classes = weight.shape[0]
-            return F.conv2d(y, F.pad(weight, (0, 0, 0, 0, 0, 0, 0, -classes % 8)))[:, :classes]
+            more = -classes % 8
+            weight = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, more))
+            bias = None if bias is None else F.pad(bias, (0, more))
+            return F.conv2d(y, weight, bias)[:, :classes]
         return self.classifier(y)
 
     def _stage(self, number: str, x: Tensor, record: Record) -> Tensor:

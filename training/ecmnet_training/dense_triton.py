@@ -201,10 +201,9 @@ def _forward(  # noqa: ANN202
             residual = tl.load(residual_ptr + at, mask=ok, other=0.0)
             pairs = tl.reshape(residual, (R, CO // 2, 2))
             y += tl.reshape(tl.permute(pairs, (0, 2, 1)), (R, CO)).to(tl.float32)
-        y = y.to(kind)
-        tl.store(y_ptr + p[:, None] * CO + co[None, :], y, mask=ok)
+        tl.store(y_ptr + p[:, None] * CO + co[None, :], y.to(kind), mask=ok)
         if STATS:
-            kept = tl.where(ok, y.to(tl.float32), 0.0)
+            kept = tl.where(ok, y, 0.0)
             first += tl.sum(kept, 0)
             second += tl.sum(kept * kept, 0)
     if STATS:

@@ -80,7 +80,7 @@ def convolve_pair_backward(
         x, norm.params, norm.stats, other if shared else dx, dx, norm.grads, dweights,
         tiles, y[0].numel() // channels, height, width, dilation, BN_EPS,
         C=channels, R=pixels, SHARED=shared, ALONG_HEIGHT=along_height,
-        planes=1 if shared else 2, num_warps=2 * warps, maxnreg=128,
+        planes=1 if shared else 2, num_warps=2 * warps, maxnreg=168 if shared else 128,
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def _forward(  # noqa: ANN202
         stats_ptr += branch * 2 * C
     scale, shift, slope = terms_of(params_ptr, stats_ptr, c[None, :], c[None, :] < C, rows, eps, C)
     step = tl.where(branch == 0, 1, dilation)
-    w_ptr += branch * 3 * C
+    w0, w1, w2 = _taps(w_ptr + branch * 3 * C, c)
     first = tl.zeros((R, C), tl.float32)
     second = first
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
@@ -112,13 +112,14 @@ def _forward(  # noqa: ANN202
             p, ok = moved_pixels(line, column, (k - 1) * step, height, width, ALONG_HEIGHT)
             ok = ok[:, None]
             x = tl.load(x_ptr + p[:, None] * C + c[None, :], mask=ok, other=0.0)
-            a = tl.where(ok, activated(x, scale, shift, slope), 0.0)
-            y += a * tl.load(w_ptr + c * 3 + k)[None, :]
+            a = activated(x, scale, shift, slope)
+            if k != 1:
+                a = tl.where(ok, a, 0.0)
+            y += a * (w0 if k == 0 else (w1 if k == 1 else w2))
         ok = (column < width)[:, None]
-        y = y.to(y_ptr.dtype.element_ty)
         at = (line * width + column)[:, None] * C + c[None, :]
-        tl.store(y_ptr + plane + at, y, mask=ok)
-        kept = tl.where(ok, y.to(tl.float32), 0.0)
+        tl.store(y_ptr + plane + at, y.to(y_ptr.dtype.element_ty), mask=ok)
+        kept = tl.where(ok, y, 0.0)
         first += kept
         second += kept * kept
     y_stats_ptr += branch * 2 * C
@@ -126,35 +127,55 @@ def _forward(  # noqa: ANN202
 
 
 @triton.jit
+def _taps(w_ptr, c):  # noqa: ANN001, ANN202
+    """w_0, w_1, w_2 of the channels `c`, each `[1, C]`."""
+    at = w_ptr + c[None, :] * 3
+    return tl.load(at), tl.load(at + 1), tl.load(at + 2)
+
+
+@triton.jit
+def _branch_terms(  # noqa: ANN202
+    y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr, rows, eps, branch,  # noqa: ANN001
+    C: tl.constexpr,
+):  # fmt: skip
+    """What the branch's gradient needs of its channels: its norm's terms, then its weights."""
+    c = tl.arange(0, C)
+    terms = backward_terms_of(
+        y_params_ptr + branch * 3 * C, y_stats_ptr + branch * 2 * C, y_grads_ptr + branch * 3 * C,
+        c[None, :], c[None, :] < C, rows, eps, C,
+    )  # fmt: skip
+    return terms + _taps(w_ptr + branch * 3 * C, c)
+
+
+@triton.jit
 def _branch_gradient(  # noqa: ANN202
-    dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,  # noqa: ANN001
-    a, line, column, rows, height, width, step, eps, branch,  # noqa: ANN001
+    dy_ptr, y_ptr, terms, a, line, column, rows, height, width, step, branch,  # noqa: ANN001
     C: tl.constexpr, R: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
 ):  # fmt: skip
     """The branch's gradient of a, and its pixels' shares of dw_0, dw_1, dw_2; all `[R, C]`."""
     c = tl.arange(0, C)
-    plane = branch.to(tl.int64) * rows * C
-    scale, shift, slope, of_y, constant = backward_terms_of(
-        y_params_ptr + branch * 3 * C, y_stats_ptr + branch * 2 * C, y_grads_ptr + branch * 3 * C,
-        c[None, :], c[None, :] < C, rows, eps, C,
-    )  # fmt: skip
-    w_ptr += branch * 3 * C
+    dy_ptr += branch.to(tl.int64) * rows * C
+    y_ptr += branch.to(tl.int64) * rows * C
+    scale, shift, slope, of_y, constant, w0, w1, w2 = terms
     da = tl.zeros((R, C), tl.float32)
     dw0, dw1, dw2 = da, da, da
     for k in tl.static_range(3):
         p, ok = moved_pixels(line, column, (1 - k) * step, height, width, ALONG_HEIGHT)
         ok = ok[:, None]
-        at = plane + p[:, None] * C + c[None, :]
+        at = p[:, None] * C + c[None, :]
         dy = tl.load(dy_ptr + at, mask=ok, other=0.0).to(tl.float32)
         y = tl.load(y_ptr + at, mask=ok, other=0.0)
         g = through_norm(dy, y, scale, shift, slope, of_y, constant)
-        g = tl.where(ok, g, 0.0)
-        da += g * tl.load(w_ptr + c * 3 + k)[None, :]
+        if k != 1:
+            g = tl.where(ok, g, 0.0)
         if k == 0:
+            da += g * w0
             dw0 = a * g
         elif k == 1:
+            da += g * w1
             dw1 = a * g
         else:
+            da += g * w2
             dw2 = a * g
     return da, dw0, dw1, dw2
 
@@ -183,9 +204,13 @@ def _backward(  # noqa: ANN202
         stats_ptr += branch * 2 * C
         grads_ptr += branch * 3 * C
     scale, shift, slope = terms_of(params_ptr, stats_ptr, c[None, :], c[None, :] < C, rows, eps, C)
+    terms = _branch_terms(y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr, rows, eps, branch, C)
     dw0 = tl.zeros((R, C), tl.float32)
     dw1, dw2 = dw0, dw0
     if SHARED:
+        wide_terms = _branch_terms(
+            y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr, rows, eps, branch + 1, C
+        )
         ew0, ew1, ew2 = dw0, dw0, dw0
     of_dz, of_dz_x, of_slope = dw0, dw0, dw0
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
@@ -195,16 +220,14 @@ def _backward(  # noqa: ANN202
         x = tl.load(x_ptr + at, mask=ok, other=0.0)
         a = tl.where(ok, activated(x, scale, shift, slope), 0.0)
         da, e0, e1, e2 = _branch_gradient(
-            dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,
-            a, line, column, rows, height, width,
-            tl.where(branch == 0, 1, dilation), eps, branch, C, R, ALONG_HEIGHT,
+            dy_ptr, y_ptr, terms, a, line, column, rows, height, width,
+            tl.where(branch == 0, 1, dilation), branch, C, R, ALONG_HEIGHT,
         )  # fmt: skip
         dw0, dw1, dw2 = dw0 + e0, dw1 + e1, dw2 + e2
         if SHARED:
             more, e0, e1, e2 = _branch_gradient(
-                dy_ptr, y_ptr, y_params_ptr, y_stats_ptr, y_grads_ptr, w_ptr,
-                a, line, column, rows, height, width, dilation, eps, branch + 1,
-                C, R, ALONG_HEIGHT,
+                dy_ptr, y_ptr, wide_terms, a, line, column, rows, height, width,
+                dilation, branch + 1, C, R, ALONG_HEIGHT,
             )  # fmt: skip
             ew0, ew1, ew2 = ew0 + e0, ew1 + e1, ew2 + e2
             da += more + tl.load(other_ptr + at, mask=ok, other=0.0).to(tl.float32)

@@ -288,9 +288,9 @@ def _gated_sum(  # noqa: ANN202
         s = activated(tl.load(base_ptr + at, mask=ok, other=0.0), b_scale, b_shift, b_slope)
         s += a * activated(tl.load(pair_ptr + at, mask=ok, other=0.0), l_scale, l_shift, l_slope)
         wide = activated(tl.load(wide_ptr + at, mask=ok, other=0.0), g_scale, g_shift, g_slope)
-        s = (s + tl.sigmoid(r + q) * wide).to(s_ptr.dtype.element_ty)
-        tl.store(s_ptr + at, s, mask=ok)
-        kept = tl.where(ok, s.to(tl.float32), 0.0)
+        s += tl.sigmoid(r + q) * wide
+        tl.store(s_ptr + at, s.to(s_ptr.dtype.element_ty), mask=ok)
+        kept = tl.where(ok, s, 0.0)
         first += kept
         second += kept * kept
     add_stats(s_stats_ptr, c, c < C, tl.sum(first, 0), tl.sum(second, 0), C)

@@ -5,7 +5,8 @@
 Tensors are rows `[p, c]` of a channels-last picture, p = b h w. A layer's `params` are f32
 `[3, c]`: gamma, beta, slope; its `stats` `[2, c]`: the batch's sums of x and of x^2; its `grads`,
 laid out as `params`: the sums of dz x_hat, of dz, and of dy z where z <= 0. The kernel that writes
-a tensor adds up its sums in f32; the kernels that read it turn them into mean and rstd themselves.
+a tensor adds up its sums in f32, before it rounds; the kernels that read it turn them into mean and
+rstd themselves.
 """
 
 import triton

@@ -185,11 +185,11 @@ def _convolve(  # noqa: ANN202
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
         a = _neighbourhood(image_ptr, line, column, height, width, image_height, image_width, S, R)
-        y = tl.dot(a.to(kind), w, input_precision="ieee").to(kind)
+        y = tl.dot(a.to(kind), w, input_precision="ieee")
         ok = (column < width)[:, None]
         at = (line * width).to(tl.int64) * C + column[:, None] * C + o[None, :]
-        tl.store(y_ptr + at, y, mask=ok)
-        kept = tl.where(ok, y.to(tl.float32), 0.0)
+        tl.store(y_ptr + at, y.to(kind), mask=ok)
+        kept = tl.where(ok, y, 0.0)
         first += tl.sum(kept, 0)
         second += tl.sum(kept * kept, 0)
     add_stats(stats_ptr, o, o < C, first, second, C)

@@ -212,7 +212,7 @@ def add_sums(x: Tensor, stats: Tensor) -> None:
     """Adds the sums of x `[b, c, h, w]` and of x^2 over all pixels to `stats` `[2, c]`."""
     channels = x.shape[1]
     rows = x.numel() // channels
-    tile_rows = _TILE // channels
+    tile_rows = 2 * _TILE // channels
     launch(_add_sums, triton.cdiv(rows, tile_rows), x, stats, rows, C=channels, R=tile_rows)
 
 

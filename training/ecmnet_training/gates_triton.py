@@ -253,14 +253,23 @@ def _gates_backward(  # noqa: ANN202
 
 
 @triton.jit
-def _strips_of_line(strips_ptr, line, x, batch, height, width, C: tl.constexpr):  # noqa: ANN001, ANN202
-    """The strips of a line `[1, C]`, of its columns `x` `[R, C]`, and of its picture `[1, C]`."""
-    c = tl.arange(0, C)[None, :]
-    image = line // height
-    q_at = (batch * height + image * width + x)[:, None] * C + c
-    r = tl.load(strips_ptr + line * C + c)
-    q = tl.load(strips_ptr + q_at, mask=(x < width)[:, None], other=0.0)
-    return r, q, tl.load(strips_ptr + (batch * (height + width) + image) * C + c)
+def _of_line(strips_ptr, line, C: tl.constexpr):  # noqa: ANN001, ANN202
+    """The strip of a line, `[1, C]`."""
+    return tl.load(strips_ptr + line * C + tl.arange(0, C)[None, :])
+
+
+@triton.jit
+def _of_columns(strips_ptr, line, x, batch, height, width, C: tl.constexpr):  # noqa: ANN001, ANN202
+    """The strips of the columns `x` of a line's picture, `[R, C]`."""
+    at = (batch * height + line // height * width + x)[:, None] * C + tl.arange(0, C)[None, :]
+    return tl.load(strips_ptr + at, mask=(x < width)[:, None], other=0.0)
+
+
+@triton.jit
+def _of_picture(strips_ptr, line, batch, height, width, C: tl.constexpr):  # noqa: ANN001, ANN202
+    """The strip of a line's picture, `[1, C]`."""
+    at = (batch * (height + width) + line // height) * C
+    return tl.load(strips_ptr + at + tl.arange(0, C)[None, :])
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -284,7 +293,11 @@ def _gated_sum(  # noqa: ANN202
         line, x = place_of_tile(tile, width, R)
         ok = (x < width)[:, None]
         at = (line * width + x)[:, None] * C + c2
-        r, q, a = _strips_of_line(gates_ptr, line, x, batch, height, width, C)
+        r, q = (
+            _of_line(gates_ptr, line, C),
+            _of_columns(gates_ptr, line, x, batch, height, width, C),
+        )
+        a = _of_picture(gates_ptr, line, batch, height, width, C)
         s = activated(tl.load(base_ptr + at, mask=ok, other=0.0), b_scale, b_shift, b_slope)
         s += a * activated(tl.load(pair_ptr + at, mask=ok, other=0.0), l_scale, l_shift, l_slope)
         wide = activated(tl.load(wide_ptr + at, mask=ok, other=0.0), g_scale, g_shift, g_slope)
@@ -369,12 +382,14 @@ def _gated_sum_backward(  # noqa: ANN202
         ok = (x < width)[:, None]
         at = (line * width + x)[:, None] * C + c2
         ds = tl.load(ds_ptr + at, mask=ok, other=0.0).to(tl.float32)
-        r, q, a = _strips_of_line(gates_ptr, line, x, batch, height, width, C)
-        for_r, for_q, for_a = _strips_of_line(dsums_ptr, line, x, batch, height, width, C)
-        if branch == 0:  # noqa: SIM108
-            dy = ds * a + for_a
+        if branch == 0:
+            a = _of_picture(gates_ptr, line, batch, height, width, C)
+            dy = ds * a + _of_picture(dsums_ptr, line, batch, height, width, C)
         else:
-            dy = ds * tl.sigmoid(r + q) + for_r + for_q
+            r = _of_line(gates_ptr, line, C)
+            q = _of_columns(gates_ptr, line, x, batch, height, width, C)
+            dy = ds * tl.sigmoid(r + q) + _of_line(dsums_ptr, line, C)
+            dy += _of_columns(dsums_ptr, line, x, batch, height, width, C)
         tl.store(dpair_ptr + plane + at, dy.to(dpair_ptr.dtype.element_ty), mask=ok)
         value = tl.load(pair_ptr + plane + at, mask=ok, other=0.0)
         dz, dz_x, for_slope = through_activation(tl.where(ok, dy, 0.0), value, scale, shift, slope)

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 _FIRST_GUESS = 528
-_MOST_PER_PROCESSOR = 6
+_MOST_WARPS = 24
 _resident: dict[tuple[object, ...], int] = {}
 
 
@@ -36,7 +36,7 @@ def _resident_programs(compiled: Any) -> int:  # noqa: ANN401
     by_registers = gpu.regs_per_multiprocessor // (-(-compiled.n_regs // 8) * 8 * 32 * warps)
     shared = compiled.metadata.shared + 1024
     by_shared = gpu.shared_memory_per_multiprocessor // shared
-    each = max(min(by_registers, by_shared, _MOST_PER_PROCESSOR), 1)
+    each = max(min(by_registers, by_shared, _MOST_WARPS // warps), 1)
     return each * gpu.multi_processor_count
 
 

@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import strong
 from .config import AugmentConfig
 
 _LUMA = (0.299, 0.587, 0.114)
 _SHADE_CELLS = (4, 5)
-_BLUR_TAPS = 2
+_BLUR_REACH = strong.FILTER_SIDE // 2
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Uniform numbers `[b, 17]`, the light field's nodes `[b, 1, 4, 5]`, pixel noise or None."""
+    """Uniform numbers `[b, 17]`, the light field's nodes `[b, 1, 4, 5]`, pixel noise or None, and
+    uniform numbers `[b, strong.DRAWS]` of the strong changes, None without any."""
 
     uniform: Tensor
     shade: Tensor
     noise: Tensor | None
+    strong: Tensor | None
 
 
 def draw(
@@ -34,10 +37,12 @@ def draw(
     device = rng.device
     uniform = torch.rand(batch, 17, generator=rng, device=device)
     shade = torch.randn(batch, 1, *_SHADE_CELLS, generator=rng, device=device)
-    noise = None
-    if config.noise > 0:
+    noise = extra = None
+    if config.noise > 0 or config.strong.noise[1] > 0:
         noise = torch.randn(batch, 3, *size_hw, generator=rng, device=device)
-    return Draws(uniform, shade, noise)
+    if config.strong.share > 0:
+        extra = torch.rand(batch, strong.DRAWS, generator=rng, device=device)
+    return Draws(uniform, shade, noise, extra)
 
 
 def apply(
@@ -62,7 +67,7 @@ def apply(
         labels[:, None].float() + 1, grid, mode="nearest", align_corners=False
     ).long()[:, 0]
     y = torch.where(moved == 0, ignore_id, moved - 1)
-    return _photometric(config, draws, x), y
+    return _photometric(config, draws, x, mean), y
 
 
 def affine(config: AugmentConfig, u: Tensor, shape: torch.Size) -> Tensor:
@@ -83,34 +88,61 @@ def affine(config: AugmentConfig, u: Tensor, shape: torch.Size) -> Tensor:
     return torch.stack([row_x, row_y], dim=1)
 
 
-def _photometric(config: AugmentConfig, draws: Draws, x: Tensor) -> Tensor:
-    u = draws.uniform
+def amounts_of(config: AugmentConfig, draws: Draws) -> strong.Amounts:
+    """The strong changes' amounts, all neutral without any."""
+    u = draws.strong
+    if u is None:
+        u = draws.uniform.new_zeros(len(draws.uniform), strong.DRAWS)
+    return strong.amounts(config.strong, u)
+
+
+def kernel_of(config: AugmentConfig, draws: Draws, amounts: strong.Amounts) -> Tensor:
+    """Each picture's 5x5 filter `[b, 5, 5]`: the blur's Gaussian and the random part."""
+    taps = blur_taps(config.blur_px * (2 * draws.uniform[:, 11] - 1).clamp(min=0))
+    return taps[:, :, None] * taps[:, None] + amounts.filter
+
+
+def blur_taps(sigma: Tensor) -> Tensor:
+    """A Gaussian's weights `[b, 5]` for each `sigma` `[b]` in pixels."""
+    offsets = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=sigma.device)
+    taps = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    return taps / taps.sum(1, keepdim=True)
+
+
+def _photometric(config: AugmentConfig, draws: Draws, x: Tensor, mean: Tensor) -> Tensor:
+    u, amounts, size_hw = draws.uniform, amounts_of(config, draws), x.shape[2:]
 
     def around_one(column: int, strength: float) -> Tensor:
-        return (1 + strength * (2 * u[:, column] - 1)).view(-1, 1, 1, 1)
+        return 1 + strength * (2 * u[:, column] - 1)
 
-    if config.brightness > 0:
-        x = x * around_one(6, config.brightness)
-    if config.channel_gain > 0:
-        x = x * (1 + config.channel_gain * (2 * u[:, 12:15] - 1)).view(-1, 3, 1, 1)
-    if config.contrast > 0:
-        level = _grey(x).mean((2, 3), keepdim=True)
-        x = (x - level) * around_one(7, config.contrast) + level
-    if config.saturation > 0:
-        grey = _grey(x)
-        x = (x - grey) * around_one(8, config.saturation) + grey
-    if config.hue_deg > 0:
-        x = _turn_hue(x, math.radians(config.hue_deg) * (2 * u[:, 9] - 1))
+    def each(values: Tensor) -> Tensor:
+        return values.view(-1, 1, 1, 1)
+
+    x = x * each(around_one(6, config.brightness) * amounts.brightness)
+    x = x * (1 + config.channel_gain * (2 * u[:, 12:15] - 1)).view(-1, 3, 1, 1)
+    level = _grey(x).mean((2, 3), keepdim=True)
+    if draws.strong is not None:
+        x = x + strong.tone_change(x, amounts.tone)
+        x = x.gather(1, amounts.order.long().view(-1, 3, 1, 1).expand_as(x))
+    x = (x - level) * each(around_one(7, config.contrast) * amounts.contrast) + level
+    grey = _grey(x)
+    x = (x - grey) * each(around_one(8, config.saturation) * amounts.saturation) + grey
+    x = _turn_hue(x, math.radians(config.hue_deg) * (2 * u[:, 9] - 1))
     if config.shade > 0:
-        field = F.interpolate(draws.shade, x.shape[2:], mode="bicubic", align_corners=False)
-        x = x * torch.exp(config.shade * u[:, 15].view(-1, 1, 1, 1) * field)
+        field = F.interpolate(draws.shade, size_hw, mode="bicubic", align_corners=False)
+        x = x * torch.exp(config.shade * each(u[:, 15]) * field)
+    x = x * strong.light_under(amounts.shadow, size_hw)
     if config.gamma > 0:
-        power = torch.exp(config.gamma * (2 * u[:, 10] - 1)).view(-1, 1, 1, 1)
+        power = each(torch.exp(config.gamma * (2 * u[:, 10] - 1)))
         x = 255 * (x.clamp(0, 255) / 255 + 1e-4) ** power
-    if config.blur_px > 0:
-        x = _blur(x, config.blur_px * (2 * u[:, 11] - 1).clamp(min=0))
+    x = strong.posterised(x, amounts.step)
+    if config.strong.blur[1] > 0:
+        x = strong.widely_blurred(x, amounts.blur)
+    x = _filtered(x, kernel_of(config, draws, amounts))
     if draws.noise is not None:
-        x = x + draws.noise * (config.noise * u[:, 16] ** 2).view(-1, 1, 1, 1)
+        deviation = config.noise * u[:, 16] ** 2 + amounts.noise
+        x = x + strong.grained(draws.noise, amounts.grain) * each(deviation)
+    x = torch.where(strong.hole_mask(amounts.holes, size_hw), mean.view(1, 3, 1, 1), x)
     return x.clamp(0, 255)
 
 
@@ -126,18 +158,14 @@ def _turn_hue(x: Tensor, angle: Tensor) -> Tensor:
     return mean + (x - mean) * cos + side * sin
 
 
-def blur_taps(sigma: Tensor) -> Tensor:
-    """A Gaussian's weights `[b, 5]` for each `sigma` `[b]` in pixels."""
-    offsets = torch.arange(-_BLUR_TAPS, _BLUR_TAPS + 1, device=sigma.device)
-    taps = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
-    return taps / taps.sum(1, keepdim=True)
-
-
-def _blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """A separable Gaussian of five taps, one `sigma` `[b]` in pixels for each image."""
-    taps = blur_taps(sigma).view(len(sigma), -1, 1, 1, 1)
+def _filtered(x: Tensor, kernels: Tensor) -> Tensor:
+    """Each picture under its own of `kernels` `[b, 5, 5]`, edges repeated."""
     h, w = x.shape[2:]
-    padded = F.pad(x, (0, 0, _BLUR_TAPS, _BLUR_TAPS), mode="replicate")
-    x = sum(taps[:, i] * padded[:, :, i : i + h] for i in range(2 * _BLUR_TAPS + 1))
-    padded = F.pad(x, (_BLUR_TAPS, _BLUR_TAPS, 0, 0), mode="replicate")
-    return sum(taps[:, i] * padded[:, :, :, i : i + w] for i in range(2 * _BLUR_TAPS + 1))
+    reach = _BLUR_REACH
+    padded = F.pad(x, (reach, reach, reach, reach), mode="replicate")
+    side = range(2 * reach + 1)
+    return sum(
+        kernels[:, i, j, None, None, None] * padded[:, :, i : i + h, j : j + w]
+        for i in side
+        for j in side
+    )

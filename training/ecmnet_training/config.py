@@ -41,6 +41,38 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class StrongConfig:
+    """Harsher changes for a `share` of the pictures; a pair is (how often among them, how much)."""
+
+    share: float = 0.0
+    dim: tuple[float, float] = (0.0, 0.0)
+    """Brightness times 1 less up to so much."""
+    flat: tuple[float, float] = (0.0, 0.0)
+    """Contrast times 1 less up to so much."""
+    grey: float = 0.0
+    shuffle: float = 0.0
+    """How often the channels change places."""
+    tone: tuple[float, float] = (0.0, 0.0)
+    """Share by which the low frequencies take on another picture's mean and deviation."""
+    shadow: tuple[float, float] = (0.0, 0.0)
+    """Largest share of the light that a straight band of shadow takes."""
+    posterise: tuple[float, float] = (0.0, 0.0)
+    """Widest step of the values."""
+    blur: tuple[float, float] = (0.0, 0.0)
+    """Largest deviation of a Gaussian, pixels, at most 3."""
+    filter: tuple[float, float] = (0.0, 0.0)
+    """Largest norm of a random 5x5 filter without sum, added to the picture's own."""
+    noise: tuple[float, float] = (0.0, 0.0)
+    """Largest deviation of white noise in grains of 1 to 4 pixels."""
+    holes: tuple[float, float] = (0.0, 0.0)
+    """Longest side of the holes of a regular grid, as a share of its cells."""
+
+    def __post_init__(self) -> None:
+        if self.blur[1] > 3:
+            raise ValueError(f"strong.blur reaches {self.blur[1]} pixels; at most 3 are possible")
+
+
+@dataclass(frozen=True)
 class AugmentConfig:
     """Ranges of the random changes; 0 or equal ends switch one off. Colours are on 0-255."""
 
@@ -62,6 +94,7 @@ class AugmentConfig:
     """Largest share by which half of the pictures take on another one's mean and deviation."""
     paste: float = 0.0
     """How often a picture gets a rare class's pixels (under 5 % of all) from another one."""
+    strong: StrongConfig = field(default_factory=StrongConfig)
 
 
 @dataclass(frozen=True)
@@ -95,6 +128,10 @@ def read_config(path: Path) -> TrainConfig:
         "augment": AugmentConfig,
     }
     built = {}
+    changes = content.get("augment", {})
+    if "strong" in changes:
+        strong = _section(StrongConfig, changes["strong"], f"{path}: [augment.strong]")
+        content["augment"] = changes | {"strong": strong}
     for key, kind in sections.items():
         if key in content:
             built[key] = _section(kind, content.pop(key), f"{path}: [{key}]")

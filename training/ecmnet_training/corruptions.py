@@ -42,8 +42,19 @@ TRAINING = {
     "noise": "white Gaussian noise, the same in dark and light",
     "tone": "mean and deviation of another picture",
     "paste": "pixels of a rare class from another picture",
+    "strong.dim": "factor on all channels",
+    "strong.flat": "factor about the picture's mean",
+    "strong.grey": "no colour",
+    "strong.shuffle": "channels in another order",
+    "strong.tone": "mean and deviation of another picture's low frequencies",
+    "strong.shadow": "band of less light, a factor",
+    "strong.posterise": "few values",
+    "strong.blur": "Gaussian blur of 15 taps",
+    "strong.filter": "random 5x5 filter whose weights' sum stays one",
+    "strong.noise": "white Gaussian noise in grains of 1 to 4 pixels",
+    "strong.holes": "squares of a regular grid in the mean colour",
 }
-"""Names of `AugmentConfig`'s fields, which are all that a recipe can ask for."""
+"""Names of the fields of `AugmentConfig` and `StrongConfig`, all that a recipe can ask for."""
 
 
 @dataclass(frozen=True)

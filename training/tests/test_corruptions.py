@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from ecmnet_training.augment import blur_taps
-from ecmnet_training.config import AugmentConfig, read_config
+from ecmnet_training.config import AugmentConfig, StrongConfig, read_config
 from ecmnet_training.corruptions import HELD_OUT, SEVERITIES, TRAINING, Corruption, corrupted
 from ecmnet_training.weather import distance_m
 
@@ -37,15 +35,19 @@ def damage(corruption: Corruption, severity: int, *, seed: int = 0, frame: str =
 
 
 def test_recipes_can_ask_for_the_training_list_and_nothing_else() -> None:
-    assert set(TRAINING) == {field.name for field in dataclasses.fields(AugmentConfig)}
+    plain, strong = (
+        {field.name for field in dataclasses.fields(kind)} for kind in (AugmentConfig, StrongConfig)
+    )
+    assert set(TRAINING) == plain - {"strong"} | {f"strong.{n}" for n in strong - {"share"}}
     assert not set(TRAINING) & set(BY_NAME)
 
 
-def test_no_recipe_turns_or_blurs_as_far_as_the_least_held_out_severity() -> None:
+def test_no_recipe_turns_as_the_least_held_out_severity_or_blurs_as_the_worst() -> None:
     recipes = [read_config(path).augment for path in (PAGE.parent / "configs").glob("*.toml")]
     assert recipes and max(r.rotate_deg for r in recipes) < BY_NAME["tilt"].strengths[0] / 1.9
-    reach = blur_taps(torch.ones(1)).shape[1] // 2
-    assert reach < BY_NAME["defocus"].strengths[0]
+    # A disc's deviation along an axis is half its radius.
+    widest = max(max(r.blur_px, r.strong.blur[1]) for r in recipes)
+    assert widest <= BY_NAME["defocus"].strengths[1] / 2
 
 
 def test_training_never_reaches_the_held_out_corruptions() -> None:

@@ -1,6 +1,7 @@
 """Scores weights on labelled frames, as `ecmnet eval` does.
 
     python -m ecmnet_training.evaluate --weights FILE --data PATH [--kind camvid] [--only PREFIX]
+        [--enlarge 1.5]
 
 One confusion matrix over all pixels, ignore_id dropped. A class absent from truth and prediction
 has no IoU (null) and does not enter the mean. Beside it what a planner sees of the road (road.py);
@@ -123,6 +124,9 @@ def main() -> None:
     parser.add_argument("--kind", default="camvid", choices=["camvid", "cityscapes", "pairs"])
     parser.add_argument("--split", default="val", help="of Cityscapes: train or val")
     parser.add_argument("--only", nargs="*", default=[], help="prefixes of frame names to score")
+    parser.add_argument(
+        "--enlarge", type=float, default=1.0, help="the network's input, times this"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -134,7 +138,8 @@ def main() -> None:
         raise SystemExit(f"{args.data} has classes {frames.classes.names}, not the weights'")
     if args.only:
         frames = frames.split(args.only)[1]
-    norm = Normalisation(torch.tensor(header.mean), torch.tensor(header.std), header.train_size)
+    size_hw = tuple(round(args.enlarge * n) for n in header.train_size)
+    norm = Normalisation(torch.tensor(header.mean), torch.tensor(header.std), size_hw)
     confusion, road = scores_of(network.to(device).eval(), frames, norm)
     result = report(confusion, frames.classes, len(frames))
     result["road"] = road_report(road, frames.classes)

@@ -88,6 +88,13 @@ def test_the_recipe_goes_from_files_to_scored_weights(
     shown = json.loads(capsys.readouterr().out.split("safetensors\n")[-1])
     assert "by_row" not in shown["road"]["boundary"]
 
+    monkeypatch.setattr("sys.argv", [*command, "--kind", "cityscapes", "--enlarge", "1.5"])
+    evaluate.main()
+    enlarged = json.loads(scores.read_text())
+    assert enlarged["frames"] == 2 and enlarged["road"]["iou"] != result["road"]["iou"]
+    # The same scene, half as large again: other pixels of the edges, the same road.
+    assert abs(enlarged["road"]["iou"] - result["road"]["iou"]) < 0.3
+
 
 def test_a_folder_without_the_layout_is_named(tmp_path: Path) -> None:
     from ecmnet_training.data import load_cityscapes

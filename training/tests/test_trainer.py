@@ -125,11 +125,26 @@ def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
     assert names == [
-        "camvid", "camvid_fast", "camvid_scratch", "cityscapes", "finetune", "probe", "world",
+        "camvid", "camvid_fast", "camvid_scratch", "cityscapes", "finetune", "finetune_cpu",
+        "probe", "world",
     ]  # fmt: skip
     for name in names:
         size = (512, 1024) if name == "cityscapes" else (360, 480)
         assert read_config(CONFIGS / f"{name}.toml").data.size == size
+
+
+def test_strong_changes_have_a_section_of_their_own(tmp_path: Path) -> None:
+    text = (CONFIGS / "probe.toml").read_text()
+    path = tmp_path / "strong.toml"
+    path.write_text(text + "[augment.strong]\nshare = 0.3\nblur = [0.5, 2.0]\n")
+    strong = read_config(path).augment.strong
+    assert strong.share == 0.3 and strong.blur == (0.5, 2.0) and strong.noise == (0.0, 0.0)
+    path.write_text(text + "[augment.strong]\nshare = 0.3\nblurr = [0.5, 2.0]\n")
+    with pytest.raises(ValueError, match=r"\[augment.strong\].*blurr"):
+        read_config(path)
+    path.write_text(text + "[augment.strong]\nshare = 0.3\nblur = [0.5, 9.0]\n")
+    with pytest.raises(ValueError, match="at most 3"):
+        read_config(path)
 
 
 def test_a_misspelt_key_is_named(tmp_path: Path) -> None:

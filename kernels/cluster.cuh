@@ -1,6 +1,7 @@
 // The blocks of a cluster: their barrier, and their words in each other's shared memory. Hopper and later.
 #pragma once
 #include "delay.cuh"
+#include "shared_address.cuh"
 
 #if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ unsigned cluster_rank() {
@@ -28,7 +29,7 @@ __device__ __forceinline__ void cluster_barrier() {
 
 // The address, for the load below, of what lies at `shared` in the block of this rank.
 __device__ __forceinline__ unsigned cluster_address(const void* shared, unsigned rank) {
-    unsigned own = static_cast<unsigned>(__cvta_generic_to_shared(shared)), address;
+    unsigned own = shared_address(shared), address;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(own), "r"(rank));
     return address;
 }

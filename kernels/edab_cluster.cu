@@ -17,6 +17,7 @@
 #include "launch.cuh"
 #include "mma.cuh"
 #include "prefetch.cuh"
+#include "shared_address.cuh"
 
 struct EdabCluster {
     const __half* input;
@@ -74,7 +75,7 @@ __device__ __forceinline__ void mma8(float (&d)[4], unsigned a0, unsigned a1, un
 // Two operands B of 16 pixels each, from the words of 32 pixels, one of each lane.
 __device__ __forceinline__ FragmentA load_b_pair(const Half8* word) {
     FragmentA b;
-    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(word));
+    unsigned address = shared_address(word);
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(b.r[0]), "=r"(b.r[1]), "=r"(b.r[2]), "=r"(b.r[3])
                  : "r"(address)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "delay.cuh"
+#include "shared_address.cuh"
 
 // Waits until every kernel before this one on the stream has ended and its writes are seen. A kernel
 // calls it before it touches any activation; every kernel calls it, so that the order is transitive.
@@ -24,7 +25,7 @@ __device__ __forceinline__ void grid_dependency_release() {
 
 // Copies 16 bytes from global to shared memory in the background, or zeros where `valid` is false.
 __device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool valid = true) {
-    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+    unsigned address = shared_address(shared);
     int bytes = valid ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global),
                  "r"(bytes)

@@ -1,6 +1,7 @@
 // Constants on their way to shared memory while something else is done.
 #pragma once
 #include "launch.cuh"
+#include "shared_address.cuh"
 
 // By the second warp's bulk copies on Hopper and later, else by background copies of all threads. Sizes and
 // addresses are multiples of 16. One batch of copies at a time: `begin`, `copy`s, and `wait` before the next.
@@ -36,7 +37,7 @@ struct Prefetch {
             const unsigned piece = 16384, pieces = (bytes + piece - 1) / piece;
             for (unsigned i = threadIdx.x % 32; i < pieces; i += 32) {
                 unsigned from = (blockIdx.x + i) % pieces * piece, size = min(piece, bytes - from);
-                unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared)) + from;
+                unsigned to = shared_address(shared) + from;
                 asm volatile(
                     "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
                     "l"(static_cast<const char*>(global) + from), "r"(size), "r"(address())
@@ -66,6 +67,6 @@ struct Prefetch {
 
   private:
     __device__ __forceinline__ unsigned address() {
-        return static_cast<unsigned>(__cvta_generic_to_shared(&barrier));
+        return shared_address(&barrier);
     }
 };

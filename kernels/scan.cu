@@ -25,6 +25,7 @@
 #include <cuda_fp16.h>
 
 #include "launch.cuh"
+#include "shared_address.cuh"
 
 namespace {
 
@@ -149,10 +150,6 @@ struct Handover {
     float whole[CHANNELS * CHUNKS][32];  // a lane's delta over all of its steps
     float of_channels[CHANNELS][OF_CHANNEL];  // dt's weights, its bias, D
 };
-
-__device__ __forceinline__ unsigned shared_address(const void* pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
 
 // Ends the phase of an mbarrier of one arrival; what the thread wrote before is seen after `await`.
 __device__ __forceinline__ void announce(unsigned long long* barrier) {

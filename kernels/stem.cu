@@ -22,6 +22,7 @@
 #include "half8.cuh"
 #include "launch.cuh"
 #include "mma.cuh"
+#include "shared_address.cuh"
 
 struct StemParams {
     const __half* input;
@@ -79,7 +80,7 @@ __device__ __forceinline__ void meet(int group) {
 
 // Copies 8 bytes from global to shared memory in the background, or zeros.
 __device__ __forceinline__ void copy_async_8(void* shared, const void* global, bool valid) {
-    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+    unsigned address = shared_address(shared);
     int bytes = valid ? 8 : 0;
     asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(address), "l"(global),
                  "r"(bytes)
@@ -90,42 +91,6 @@ __device__ __forceinline__ void copy_async_8(void* shared, const void* global, b
 // neighbours, of pixels that lie an odd number apart in each row, are in different banks. In bytes.
 __device__ __forceinline__ unsigned place(int group, int column) {
     return static_cast<unsigned>((group ^ (column >> 1)) & 3) * 16;
-}
-
-__device__ __forceinline__ unsigned shared_address(const void* pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-
-__device__ __forceinline__ FragmentA load_a_at(unsigned address) {
-    FragmentA a;
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(a.r[0]), "=r"(a.r[1]), "=r"(a.r[2]), "=r"(a.r[3])
-                 : "r"(address)
-                 : "memory");
-    return a;
-}
-
-__device__ __forceinline__ unsigned load_word_at(unsigned address) {
-    unsigned word;
-    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
-    return word;
-}
-
-// Stores four matrices of 8 pixels x 8 channels as the products leave them; lane l's address is that of
-// pixel l % 8 of matrix l / 8.
-__device__ __forceinline__ void store_matrices(unsigned address, const unsigned (&values)[4]) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(address),
-                 "r"(values[0]), "r"(values[1]), "r"(values[2]), "r"(values[3])
-                 : "memory");
-#else
-    int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        unsigned row = __shfl_sync(~0u, address, i * 8 + lane / 4);
-        asm volatile("st.shared.u32 [%0], %1;" ::"r"(row + lane % 4 * 4), "r"(values[i]) : "memory");
-    }
-#endif
 }
 
 // PReLU; `less` is the slope less one.
@@ -140,16 +105,6 @@ __device__ __forceinline__ unsigned packed_prelu(float a, float b, __half2 less)
 
 __device__ __forceinline__ float2 pair_at(const float* values) {
     return *reinterpret_cast<const float2*>(values);
-}
-
-// The first of a chain of products, D = A * B + C.
-__device__ __forceinline__ void mma_from(float (&d)[4], const FragmentA& a, uint2 b, const float (&c)[4]) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%10,%11,%12,%13};"
-        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.x), "r"(b.y), "f"(c[0]), "f"(c[1]),
-          "f"(c[2]), "f"(c[3]));
 }
 
 // A bias as the C operand of N groups of 8 channels.

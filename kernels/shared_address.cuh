@@ -1,0 +1,6 @@
+// The address of something in shared memory, as PTX instructions take it.
+#pragma once
+
+__device__ __forceinline__ unsigned shared_address(const void* pointer) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::diagnostics::{status_that, value, watch};
 use super::graph::{Graph, Peer, wait_for};
-use super::parameters::set;
+use super::parameters::set_one;
 use super::pictures::rgb_image;
 
 const MASK: &str = "/ecmnet/label_mask";
@@ -16,12 +16,6 @@ const WARN: u64 = 1;
 
 fn figure(status: &Value, key: &str) -> u64 {
     value(status, key).parse().unwrap_or(0)
-}
-
-fn set_one(peer: &mut Peer, name: &str, value: Value) -> Result<()> {
-    let results = set(peer, json!([{"name": name, "value": value}]))?;
-    ensure!(results[0]["successful"] == true, "{name}: {results:?}");
-    Ok(())
 }
 
 #[test]

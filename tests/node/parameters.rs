@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ecmnet_ros::ros::params::{PARAMETERS, markdown_table};
 use serde_json::{Value, json};
 
@@ -35,6 +35,13 @@ pub(crate) fn set(peer: &mut Peer, parameters: Value) -> Result<Vec<Value>> {
         .as_array_mut()
         .map(std::mem::take)
         .unwrap_or_default())
+}
+
+/// Sets one parameter; errs where the node refuses.
+pub(crate) fn set_one(peer: &mut Peer, name: &str, value: Value) -> Result<()> {
+    let results = set(peer, json!([{"name": name, "value": value}]))?;
+    ensure!(results[0]["successful"] == true, "{name}: {results:?}");
+    Ok(())
 }
 
 /// Returns the value of a parameter.

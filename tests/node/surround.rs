@@ -9,7 +9,8 @@ use super::drivable::{
     world_node,
 };
 use super::drive::{Drive, DriveFrame, Mount};
-use super::graph::{Graph, Peer, wait_for};
+use super::graph::{Graph, Node, Peer, wait_for};
+use super::parameters::set_one;
 
 const LEFT: Mount = Mount {
     name: "left",
@@ -59,22 +60,7 @@ impl Score {
 )]
 fn one_grid_holds_what_cameras_to_both_sides_see() -> Result<()> {
     let graph = Graph::new()?;
-    let [left, right] =
-        [LEFT, RIGHT].map(|mount| Drive::record_by(mount, 106, FRAMES, graph.folder()));
-    let (left, right) = (left?, right?);
-    let _node = world_node(
-        &graph,
-        &[
-            "-p",
-            "cameras:=[left, right]",
-            "-r",
-            "left/image:=/left/image_raw",
-            "-r",
-            "right/image:=/right/image_raw",
-        ],
-    )?;
-    let mut vehicle = graph.peer("vehicle")?;
-    let mut other = graph.peer("other_side")?;
+    let (_node, [left, right], [mut vehicle, mut other]) = both_sides(&graph, FRAMES, &[])?;
     for (topic, type_name) in [
         (AREA, GRID_TYPE),
         (CLEARS, CLOUD_TYPE),
@@ -83,8 +69,6 @@ fn one_grid_holds_what_cameras_to_both_sides_see() -> Result<()> {
         vehicle.subscribe(topic, type_name)?;
     }
     other.subscribe(AREA, GRID_TYPE)?;
-    left.advertise(&mut vehicle)?;
-    right.advertise(&mut other)?;
     let mut scores = [Score::default(), Score::default()];
     for (index, (left, right)) in left.frames.iter().zip(&right.frames).enumerate() {
         played(left, &mut vehicle, AREA)?;
@@ -128,6 +112,67 @@ fn one_grid_holds_what_cameras_to_both_sides_see() -> Result<()> {
     let (decided, _) = score.shares();
     ensure!(decided >= 0.95, "{decided} of what the other sees is kept");
     Ok(())
+}
+
+#[test]
+fn the_grids_rate_is_that_of_all_cameras_together_and_each_ones_masks_come_at_their_own()
+-> Result<()> {
+    let graph = Graph::new()?;
+    let (_node, [left, right], [mut vehicle, mut other]) = both_sides(&graph, 4, &[])?;
+    vehicle.subscribe(AREA, GRID_TYPE)?;
+    vehicle.subscribe_images("/ecmnet/left/label_mask")?;
+    other.subscribe_images("/ecmnet/right/label_mask")?;
+    played(&left.frames[0], &mut vehicle, AREA)?;
+    played(&right.frames[0], &mut other, "/ecmnet/right/label_mask")?;
+    wait_for("the end of what was played", || {
+        Ok(vehicle.is_silent(AREA, 1.0)?.then_some(()))
+    })?;
+    // One grid in a hundred seconds: what comes after the first is not due, whoever's frame it is.
+    let rate = |hz: f64| json!({"type": 3, "double_value": hz});
+    set_one(&mut vehicle, "drivable_area.max_rate_hz", rate(0.01))?;
+    let count = |peer: &mut Peer| -> Result<u64> {
+        let count = peer.ask("count", json!({ "topic": AREA }))?;
+        count.as_u64().context("a count")
+    };
+    let before = count(&mut vehicle)?;
+    // A frame's ground is looked at before the next frame of any camera: the grids would be there, but of
+    // the last one.
+    for (left, right) in left.frames.iter().zip(&right.frames).skip(1) {
+        played(left, &mut vehicle, "/ecmnet/left/label_mask")?;
+        played(right, &mut other, "/ecmnet/right/label_mask")?;
+    }
+    let grids = count(&mut vehicle)? - before;
+    ensure!(grids <= 1, "{grids} grids at one in a hundred seconds");
+
+    set_one(&mut vehicle, "drivable_area.max_rate_hz", rate(0.0))?;
+    other.subscribe(AREA, GRID_TYPE)?;
+    played(&right.frames[3], &mut other, AREA)?;
+    Ok(())
+}
+
+/// Starts a node with both cameras, the drives that they film, and a peer that plays each.
+fn both_sides(
+    graph: &Graph,
+    frames: u64,
+    ros_arguments: &[&str],
+) -> Result<(Node, [Drive; 2], [Peer; 2])> {
+    let [left, right] =
+        [LEFT, RIGHT].map(|mount| Drive::record_by(mount, 106, frames, graph.folder()));
+    let (left, right) = (left?, right?);
+    let cameras = [
+        "-p",
+        "cameras:=[left, right]",
+        "-r",
+        "left/image:=/left/image_raw",
+        "-r",
+        "right/image:=/right/image_raw",
+    ];
+    let node = world_node(graph, &[&cameras, ros_arguments].concat())?;
+    let mut vehicle = graph.peer("vehicle")?;
+    let mut other = graph.peer("other_side")?;
+    left.advertise(&mut vehicle)?;
+    right.advertise(&mut other)?;
+    Ok((node, [left, right], [vehicle, other]))
 }
 
 /// The last points and the last scan tell of either side, though one frame shows one alone.

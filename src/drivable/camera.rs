@@ -305,6 +305,20 @@ fn rectification(r: &[f64; 9]) -> Result<Option<Pose>, CameraError> {
 }
 
 #[cfg(test)]
+impl Camera {
+    /// Returns the camera of raw images that have the calibration's size and frame.
+    pub(super) fn of_own_images(info: &CameraInfo) -> Result<Self, CameraError> {
+        let image = CalibratedImage {
+            frame_id: &info.header.frame_id,
+            width: info.width,
+            height: info.height,
+            rectified: false,
+        };
+        Self::new(info, image)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::msg::camera_info::RegionOfInterest;

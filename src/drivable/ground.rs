@@ -158,7 +158,6 @@ impl<'a> GroundView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivable::camera::CalibratedImage;
     use crate::msg::CameraInfo;
     use anyhow::{Context, Result, ensure};
 
@@ -171,13 +170,7 @@ mod tests {
             k: [914.0, 0.0, 639.5, 0.0, 914.0, 359.5, 0.0, 0.0, 1.0],
             ..CameraInfo::default()
         };
-        let image = CalibratedImage {
-            frame_id: "",
-            width: 1280,
-            height: 720,
-            rectified: false,
-        };
-        Ok(Camera::new(&info, image)?)
+        Ok(Camera::of_own_images(&info)?)
     }
 
     #[test]

@@ -270,7 +270,6 @@ fn weighted_median(values: &mut [(f64, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivable::camera::CalibratedImage;
     use crate::drivable::ground::optical_in_base;
     use crate::msg::CameraInfo;
     use anyhow::{Result, ensure};
@@ -284,13 +283,7 @@ mod tests {
             k: [914.0, 0.0, 639.5, 0.0, 914.0, 359.5, 0.0, 0.0, 1.0],
             ..CameraInfo::default()
         };
-        let image = CalibratedImage {
-            frame_id: "",
-            width: 1280,
-            height: 720,
-            rectified: false,
-        };
-        Ok(Camera::new(&info, image)?)
+        Ok(Camera::of_own_images(&info)?)
     }
 
     /// Brightness of a far landscape in a direction, smooth and without end.

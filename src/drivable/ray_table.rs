@@ -44,7 +44,6 @@ impl RayTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivable::camera::CalibratedImage;
     use crate::msg::CameraInfo;
     use anyhow::{Context, Result, ensure};
 
@@ -58,13 +57,7 @@ mod tests {
             k: [910.0, 0.0, 640.0, 0.0, 700.0, 350.0, 0.0, 0.0, 1.0],
             ..CameraInfo::default()
         };
-        let image = CalibratedImage {
-            frame_id: "",
-            width: 1280,
-            height: 720,
-            rectified: false,
-        };
-        let camera = Camera::new(&info, image)?;
+        let camera = Camera::of_own_images(&info)?;
         let table = RayTable::new(&camera);
         let exact = camera.ray_from_pixel([700.0, 400.0]).context("no ray")?;
         let held = table.ray(400, 700).context("no ray in the table")?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::camera::{CalibratedImage, Camera, RayTable};
+use super::camera::{Camera, RayTable};
 use super::ground::{GroundAttitude, GroundPlane, GroundView, optical_in_base};
 use super::observe::Scene;
 use super::surface::SurfaceTable;
@@ -44,13 +44,7 @@ impl Street {
             k: [457.0, 0.0, 319.5, 0.0, 457.0, 179.5, 0.0, 0.0, 1.0],
             ..CameraInfo::default()
         };
-        let image = CalibratedImage {
-            frame_id: "",
-            width: 640,
-            height: 360,
-            rectified: false,
-        };
-        let camera = Camera::new(&info, image)?;
+        let camera = Camera::of_own_images(&info)?;
         let optical = optical_in_base([0.0; 2], 1.5, 0.0, 0.0);
         let mut ids = Vec::with_capacity(640 * 360);
         for row in 0..360 {

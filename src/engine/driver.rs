@@ -20,7 +20,7 @@ mod staging;
 
 pub use error::CudaError;
 pub(crate) use graph::{Event, Graph};
-pub(crate) use launch::{Kernel, Launch, Stream};
+pub(crate) use launch::{Kernel, Launch, MAX_GRID_ROWS, Stream};
 pub(crate) use memory::{Buffer, Element, PinnedBuffer};
 pub(crate) use staging::copy_past_caches;
 

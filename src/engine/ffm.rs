@@ -5,7 +5,7 @@
 
 use half::f16;
 
-use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, Stream};
+use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, MAX_GRID_ROWS, Stream};
 use super::pack::fragments_from_matrix;
 use super::scan::{Scan, ScanWeights, pitch};
 use crate::error::Result;
@@ -22,8 +22,6 @@ const TAP_GROUP: usize = 4;
 const THREADS: u32 = 384;
 /// Threads of a block that pools, along a row.
 const POOL_THREADS: usize = 64;
-/// Most rows of a grid.
-const MAX_ROWS: usize = 65_535;
 const MAX_AREA: usize = 1 << 24;
 
 /// FFM's weights on the device, and its kernels.
@@ -200,8 +198,8 @@ impl Ffm {
         let [height, width] = maps.size;
         let out = &scratch.pooled[skip];
         out.check_len("FFM's pooled skip", SKIP_WIDTH * height * width)?;
-        if height > MAX_ROWS {
-            let (limit, got) = (MAX_ROWS, height);
+        if height > MAX_GRID_ROWS {
+            let (limit, got) = (MAX_GRID_ROWS, height);
             let what = "the deepest map's height";
             return Err(CudaError::Limit { what, limit, got });
         }

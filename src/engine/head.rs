@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, PinnedBuffer, Stream};
+use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, MAX_GRID_ROWS, PinnedBuffer, Stream};
 use super::pack::fragments_from_matrix;
 use crate::bilinear::Taps;
 use crate::preprocess::InputFit;
@@ -18,9 +18,6 @@ const THREADS: u32 = 256;
 
 /// Classes that the kernels compare in one round; `head_doubled` takes no more.
 const ROUND_CLASSES: usize = 32;
-
-/// Most blocks of a grid's second axis.
-const MAX_BLOCK_ROWS: usize = 65_535;
 
 /// Squares of `head_doubled`'s tile, `[rows, columns]`.
 const SQUARES: [usize; 2] = [8, 31];
@@ -86,8 +83,8 @@ pub(crate) struct MaskBuffer {
     pixels: usize,
 }
 
-/// Where the mask begins.
-const MASK_AT: usize = 16;
+/// Bytes of the flag, all set to 0 before a frame: up to where the mask begins.
+pub(crate) const FLAG_BYTES: usize = 16;
 
 impl MaskBuffer {
     /// Allocates room for the mask and the confidence of so many pixels.
@@ -106,13 +103,13 @@ impl MaskBuffer {
     /// Returns flag, mask and confidence of a copy on the host; the flag says that all logits are
     /// finite.
     pub(crate) fn split<'a>(&self, host: &'a PinnedBuffer<u8>) -> (bool, &'a [u8], &'a [u8]) {
-        let (flag, rest) = host.as_slice().split_at(MASK_AT);
+        let (flag, rest) = host.as_slice().split_at(FLAG_BYTES);
         let (mask, rest) = rest.split_at(self.pixels);
         (flag[..4] == [0; 4], mask, &rest[..self.pixels])
     }
 
     fn bytes_of(pixels: usize, with_confidence: bool) -> usize {
-        MASK_AT + pixels * (1 + usize::from(with_confidence))
+        FLAG_BYTES + pixels * (1 + usize::from(with_confidence))
     }
 }
 
@@ -231,12 +228,12 @@ impl Head {
         let needed = MaskBuffer::bytes_of(pixels, true);
         output.device.check_len("the mask's buffer", needed)?;
         let address = output.device.address();
-        let confidence = address + (MASK_AT + pixels) as u64;
+        let confidence = address + (FLAG_BYTES + pixels) as u64;
         let mut parameters = Parameters {
             features: features.address(),
             weights: self.weights.address(),
             offsets: self.offsets.address(),
-            mask: address + MASK_AT as u64,
+            mask: address + FLAG_BYTES as u64,
             confidence: if with_confidence { confidence } else { 0 },
             flag: address,
             rows: 0,
@@ -271,10 +268,10 @@ impl Head {
                 (&self.resized, blocks, self.resized_bytes(tile))
             }
         };
-        if blocks[0] > MAX_BLOCK_ROWS {
+        if blocks[0] > MAX_GRID_ROWS {
             return Err(CudaError::Limit {
                 what: "the image's height in tiles of the head",
-                limit: MAX_BLOCK_ROWS,
+                limit: MAX_GRID_ROWS,
                 got: blocks[0],
             });
         }

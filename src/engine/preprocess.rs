@@ -2,19 +2,14 @@
 
 use half::f16;
 
-use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, Stream};
+use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, MAX_GRID_ROWS, Stream};
+use super::head::FLAG_BYTES;
 use crate::bilinear::Taps;
 use crate::image::{ImageView, PixelFormat};
 use crate::preprocess::{InputFit, InputNormalisation};
 
 /// Threads of a block, along a row.
 const THREADS: u32 = 256;
-
-/// The flag's, and what lies up to the mask: copied with it.
-const FLAG_BYTES: usize = 16;
-
-/// Most rows of a grid.
-const MAX_ROWS: usize = 65_535;
 
 /// How the bytes of an image lie: what a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +69,10 @@ impl Preprocess {
         layout: ImageLayout,
         fit: InputFit,
     ) -> Result<PreprocessPlan, CudaError> {
-        if fit.network[0] > MAX_ROWS {
+        if fit.network[0] > MAX_GRID_ROWS {
             return Err(CudaError::Limit {
                 what: "the network's height",
-                limit: MAX_ROWS,
+                limit: MAX_GRID_ROWS,
                 got: fit.network[0],
             });
         }

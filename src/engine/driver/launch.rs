@@ -54,6 +54,9 @@ pub(super) fn new_stream() -> Result<sys::CUstream, CudaError> {
     Ok(stream)
 }
 
+/// Most blocks of a grid on its second and on its third axis.
+pub(crate) const MAX_GRID_ROWS: usize = 65_535;
+
 /// How a kernel is spread over the device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Launch {

@@ -20,8 +20,8 @@ mod x86 {
         __m256i, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_loadu_si256, _mm256_stream_si256,
     };
 
-    /// Vectors that are loaded before any is stored: two lines.
-    const VECTORS: usize = 4;
+    /// What is loaded before any of it is stored: two lines.
+    type Lines = [__m256i; 4];
 
     /// How far ahead lines are asked for.
     const AHEAD_BYTES: usize = 1024;
@@ -31,33 +31,24 @@ mod x86 {
     /// The CPU has AVX2, and `from` is as long as `to`.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn copy_past_caches(to: &mut [u8], from: &[u8]) {
-        // SAFETY: any bytes are a vector.
-        let (head, vectors, tail) = unsafe { to.align_to_mut::<__m256i>() };
+        // SAFETY: any bytes are vectors.
+        let (head, lines, tail) = unsafe { to.align_to_mut::<Lines>() };
         let (from_head, rest) = from.split_at(head.len());
-        let (from_vectors, from_tail) = rest.split_at(size_of_val(vectors));
+        let (from_lines, from_tail) = rest.split_at(size_of_val(lines));
         head.copy_from_slice(from_head);
         tail.copy_from_slice(from_tail);
-        let source = from_vectors.as_ptr();
-        for (i, group) in vectors.chunks_mut(VECTORS).enumerate() {
-            // SAFETY: the source holds as many bytes as `vectors`, and is read where this group lies in
-            // them; a prefetch may ask for any address.
+        for (to, from) in lines
+            .iter_mut()
+            .zip(from_lines.chunks_exact(size_of::<Lines>()))
+        {
+            let at = from.as_ptr();
+            // SAFETY: `from` holds as many bytes as `to`; a prefetch may ask for any address.
             unsafe {
-                let at = source.add(i * VECTORS * size_of::<__m256i>());
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD_BYTES).cast());
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD_BYTES + 64).cast());
-                if let [a, b, c, d] = group {
-                    let [first, second, third, fourth] = [0, 1, 2, 3].map(|j| {
-                        _mm256_loadu_si256(at.add(j * size_of::<__m256i>()).cast::<__m256i>())
-                    });
-                    _mm256_stream_si256(a, first);
-                    _mm256_stream_si256(b, second);
-                    _mm256_stream_si256(c, third);
-                    _mm256_stream_si256(d, fourth);
-                } else {
-                    for (j, to) in group.iter_mut().enumerate() {
-                        let from = at.add(j * size_of::<__m256i>()).cast::<__m256i>();
-                        _mm256_stream_si256(to, _mm256_loadu_si256(from));
-                    }
+                let from = [0, 1, 2, 3].map(|i| _mm256_loadu_si256(at.cast::<__m256i>().add(i)));
+                for (to, from) in to.iter_mut().zip(from) {
+                    _mm256_stream_si256(to, from);
                 }
             }
         }

@@ -107,8 +107,8 @@ fn on_the_device(
     let output = MaskBuffer::new(gpu, pixels)?;
     let stream = gpu.stream();
     let mut host = PinnedBuffer::new(gpu, output.bytes(true))?;
-    host.as_mut_slice()[..MASK_AT].fill(0);
-    host.as_mut_slice()[MASK_AT..].fill(0xff);
+    host.as_mut_slice()[..FLAG_BYTES].fill(0);
+    host.as_mut_slice()[FLAG_BYTES..].fill(0xff);
     output
         .device
         .copy_from(&host, output.bytes(true), &stream)?;

@@ -36,17 +36,10 @@ struct EdabTrunk {
     bool joins, begins;  // whether a block ends, and one begins
 };
 
-// Warps of up1 and of up2, by rows and columns of their products: few large shares read shared memory less.
-template <int C>
-struct EdabWarps {
-    static constexpr int rows = C == 16 ? 8 : C == 64 ? 4 : 2;
-    template <int WARPS>
-    static constexpr int columns = WARPS / rows;
-};
-
 // How a tile lies in shared memory, after the weights. Rows of channels are padded by 8 halfs against bank
-// conflicts.
-template <int C, int TH, int TW>
+// conflicts. UP_ROWS x WARPS / UP_ROWS warps share the products of up1 and of up2, by rows and columns: few
+// large shares read shared memory less, but what rounds their rows up is computed for nothing.
+template <int C, int TH, int TW, int UP_ROWS>
 struct EdabTile {
     static constexpr int h = C / 2;
     static constexpr int rows = TH + 2, columns = TW + 2;
@@ -58,7 +51,7 @@ struct EdabTile {
     static constexpr int up1_reads = up_to(strip, 16) + 2 * columns;
     static constexpr int m = 0;
     static constexpr int u1 = m + (padded > up1_reads ? padded : up1_reads) * narrow * 2;
-    static constexpr int means = u1 + up_to(strip, 16 * EdabWarps<C>::rows) * narrow * 2;
+    static constexpr int means = u1 + up_to(strip, 16 * UP_ROWS) * narrow * 2;
     static constexpr int gates = means + (gate_rows + gate_columns) * narrow * 2;
     static constexpr int gains = gates + (gate_rows + gate_columns) * narrow * 2;
     static constexpr int local_means = gains + up_to(h * 2, 16);
@@ -169,9 +162,9 @@ __device__ __forceinline__ Half8 activated(const Half8& x, const __half* act, in
 }
 
 // One block's work on one tile after the other: `locate`, `begin`, `run`.
-template <int C, int TH, int TW, int WARPS>
+template <int C, int TH, int TW, int UP_ROWS, int WARPS>
 struct EdabDense {
-    using T = EdabTile<C, TH, TW>;
+    using T = EdabTile<C, TH, TW, UP_ROWS>;
     using W = EdabWeights<C>;
     static constexpr int THREADS = WARPS * 32;
     static constexpr int h = C / 2, H8 = h / 8, C8 = C / 8;
@@ -369,8 +362,8 @@ struct EdabDense {
         auto r_at = [&](int tile, int k) {
             return r_row + (tile * 16 + tap_of(k) * T::columns) * T::narrow + part_of(k);
         };
-        using Warps = EdabWarps<C>;
-        product<(T::strip + 15) / 16, H8, W::k_strip, Warps::rows, Warps::template columns<WARPS>>(
+        constexpr int UP_COLUMNS = WARPS / UP_ROWS;
+        product<(T::strip + 15) / 16, H8, W::k_strip, UP_ROWS, UP_COLUMNS>(
             weights + W::up1, bias, r_at, [&](int c) { return half2_at(bend, c); },
             [&](int row, int c, float2 d, __half2 bend) {
                 *reinterpret_cast<__half2*>(us + row * T::narrow + c) = bent2(__floats2half2_rn(d.x, d.y), bend);
@@ -390,7 +383,7 @@ struct EdabDense {
             int i = tile * 16 + lane % 16;
             return u_row + (i / TW * T::columns + i % TW + tap_of(k)) * T::narrow + part_of(k);
         };
-        product<(TH * TW + 15) / 16, H8, W::k_strip, Warps::rows, Warps::template columns<WARPS>>(
+        product<(TH * TW + 15) / 16, H8, W::k_strip, UP_ROWS, UP_COLUMNS>(
             weights + W::up2, bias + h, u_at, [&](int c) { return half2_at(bend + h, c); },
             [&](int i, int c, float2 d, __half2 bend) {
                 int y = y0 + 1 + i / TW, x = x0 + 1 + i % TW;

@@ -36,9 +36,9 @@ struct EdabStage {
     int dilations[16];
 };
 
-template <int C, int TH, int TW, int ROWS, int WARPS, bool STAGED>
+template <int C, int TH, int TW, int UP_ROWS, int ROWS, int WARPS, bool STAGED>
 __device__ __forceinline__ void edab_stage(const EdabStage& p) {
-    using T = EdabTile<C, TH, TW>;
+    using T = EdabTile<C, TH, TW, UP_ROWS>;
     using W = EdabWeights<C>;
     extern __shared__ __align__(16) unsigned char shared[];
     // Weights, then what a tile of either step needs.
@@ -73,7 +73,7 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     const int branch_tiles = p.tiles_x * p.tiles_y * (C / 16);
     // Blocks beyond the tiles let the last one's maps come too, so that none of these loads depends on a branch.
     const int first = blockIdx.x, begun = min(first, tiles - 1);
-    EdabDense<C, TH, TW, WARPS> dense;
+    EdabDense<C, TH, TW, UP_ROWS, WARPS> dense;
     EdabTrunk trunk = {p.input, nullptr, p.l, p.g, p.row_means, p.column_means, nullptr, nullptr, p.u[0],
                        p.height, p.width, p.per_pixel, p.tiles_x, p.tiles_y, false, true};
     GridBarrier barrier;
@@ -146,23 +146,23 @@ __device__ __forceinline__ void edab_stage(const EdabStage& p) {
     }
 }
 
-// TH x TW pixels are the dense step's tile, ROWS those of the depthwise one's. BLOCKS: at least as many on
-// one multiprocessor.
-#define EDAB_STAGE(NAME, C, TH, TW, ROWS, WARPS, BLOCKS)                                       \
+// TH x TW pixels are the dense step's tile, UP_ROWS its warps by rows in up1 and up2, ROWS those of the
+// depthwise step's tile. BLOCKS: at least as many on one multiprocessor.
+#define EDAB_STAGE(NAME, C, TH, TW, UP_ROWS, ROWS, WARPS, BLOCKS)                              \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
         edab_stage_##NAME(const __grid_constant__ EdabStage p) {                               \
-        edab_stage<C, TH, TW, ROWS, WARPS, true>(p);                                           \
+        edab_stage<C, TH, TW, UP_ROWS, ROWS, WARPS, true>(p);                                  \
     }                                                                                          \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS)                           \
         edab_stage_##NAME##_lean(const __grid_constant__ EdabStage p) {                        \
-        edab_stage<C, TH, TW, ROWS, WARPS, false>(p);                                          \
+        edab_stage<C, TH, TW, UP_ROWS, ROWS, WARPS, false>(p);                                 \
     }
 
-EDAB_STAGE(16_small, 16, 8, 8, 4, 8, 2)
-EDAB_STAGE(16_medium, 16, 7, 12, 4, 8, 2)
-EDAB_STAGE(16, 16, 8, 16, 4, 8, 2)
-EDAB_STAGE(64_small, 64, 8, 16, 8, 16, 1)
-EDAB_STAGE(64, 64, 8, 16, 8, 8, 2)
-EDAB_STAGE(128_small, 128, 4, 8, 4, 8, 1)
-EDAB_STAGE(128, 128, 8, 8, 8, 8, 1)
-EDAB_STAGE(128_large, 128, 8, 16, 8, 8, 1)
+EDAB_STAGE(16_small, 16, 8, 8, 8, 4, 8, 2)
+EDAB_STAGE(16_medium, 16, 7, 12, 8, 4, 8, 2)
+EDAB_STAGE(16, 16, 8, 16, 8, 4, 8, 2)
+EDAB_STAGE(64_small, 64, 6, 16, 8, 8, 16, 1)
+EDAB_STAGE(64, 64, 8, 16, 4, 8, 8, 2)
+EDAB_STAGE(128_small, 128, 4, 8, 2, 4, 8, 1)
+EDAB_STAGE(128, 128, 8, 8, 2, 8, 8, 1)
+EDAB_STAGE(128_large, 128, 8, 16, 4, 8, 8, 1)

@@ -21,6 +21,8 @@ struct Shape {
     name: &'static str,
     /// Pixels of the dense step's, `[rows, columns]`.
     tile: [usize; 2],
+    /// Warps by rows in that step's products of strips.
+    up_rows: usize,
     /// Rows of the depthwise step's.
     strip_rows: usize,
     /// Warps of a block.
@@ -30,41 +32,45 @@ struct Shape {
 /// Instances for maps of 16, 64 and 128 channels, those of small tiles or many warps first: they are the faster
 /// where each tile finds a multiprocessor of its own.
 fn shapes(channels: usize) -> &'static [Shape] {
-    const fn shape(name: &'static str, tile: [usize; 2], strip_rows: usize) -> Shape {
+    const fn shape(
+        name: &'static str,
+        tile: [usize; 2],
+        up_rows: usize,
+        strip_rows: usize,
+        warps: u32,
+    ) -> Shape {
         Shape {
             name,
             tile,
+            up_rows,
             strip_rows,
-            warps: 8,
+            warps,
         }
     }
     match channels {
         128 => {
             const {
                 &[
-                    shape("128_small", [4, 8], 4),
-                    shape("128", [8, 8], 8),
-                    shape("128_large", [8, 16], 8),
+                    shape("128_small", [4, 8], 2, 4, 8),
+                    shape("128", [8, 8], 2, 8, 8),
+                    shape("128_large", [8, 16], 4, 8, 8),
                 ]
             }
         }
         64 => {
             const {
                 &[
-                    Shape {
-                        warps: 16,
-                        ..shape("64_small", [8, 16], 8)
-                    },
-                    shape("64", [8, 16], 8),
+                    shape("64_small", [6, 16], 8, 8, 16),
+                    shape("64", [8, 16], 4, 8, 8),
                 ]
             }
         }
         _ => {
             const {
                 &[
-                    shape("16_small", [8, 8], 4),
-                    shape("16_medium", [7, 12], 4),
-                    shape("16", [8, 16], 4),
+                    shape("16_small", [8, 8], 8, 4, 8),
+                    shape("16_medium", [7, 12], 8, 4, 8),
+                    shape("16", [8, 16], 8, 4, 8),
                 ]
             }
         }
@@ -338,7 +344,7 @@ fn shared_bytes(channels: usize, dilations: &[usize], shape: &Shape, is_staged: 
     // What up1 reads of r, and all of its warps write to u1.
     let reads = strip.next_multiple_of(16) + 2 * columns;
     let r = (rows * columns).next_multiple_of(16).max(reads);
-    let u1 = strip.next_multiple_of(16 * up1_warps(channels));
+    let u1 = strip.next_multiple_of(16 * shape.up_rows);
     let lines = rows.next_multiple_of(16) + columns.next_multiple_of(16);
     let narrow = (h + 8) * 2;
     let dense = (r + u1 + 2 * lines) * narrow + (h * 2).next_multiple_of(16) + h * 4;
@@ -350,13 +356,4 @@ fn shared_bytes(channels: usize, dilations: &[usize], shape: &Shape, is_staged: 
         (true, _) => dense_bytes(channels) + 2 * taps_bytes(channels),
     };
     weights + dense.max(depthwise)
-}
-
-/// Rows of warps in up1's product: `EdabWarps` of kernels/edab_dense.cuh.
-fn up1_warps(channels: usize) -> usize {
-    match channels {
-        128 => 2,
-        64 => 4,
-        _ => 8,
-    }
 }

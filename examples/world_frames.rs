@@ -37,6 +37,10 @@ struct Arguments {
     /// always using the default camera.
     #[arg(long)]
     mix_cameras: bool,
+    /// More kinds of fences, signs, masts, people and fronts; with --mix-cameras also looks to the
+    /// side.
+    #[arg(long)]
+    varied: bool,
 }
 
 fn main() -> Result<()> {
@@ -63,6 +67,7 @@ fn main() -> Result<()> {
             seed,
             width: width * k,
             height: height * k,
+            varied: arguments.varied,
             ..Default::default()
         };
         if arguments.mix_cameras {
@@ -120,6 +125,10 @@ fn mix_camera(config: &mut WorldConfig) {
     }
     config.pitch_deg = -1.0 + 4.0 * draw(6);
     config.camera_height_m = 1.2 + 0.5 * draw(7);
+    if config.varied && draw(8) < 0.3 {
+        // As at a junction: to the left and to the right.
+        config.yaw_deg = 50.0 * (draw(9) - 0.5);
+    }
 }
 
 /// Means of k x k pixels, and the label in the middle of each block.

@@ -7,31 +7,42 @@ mod building;
 mod camera;
 mod contact;
 mod course;
+mod crowd;
+mod dressing;
 mod facade;
 mod facet;
+mod fence;
 mod furniture;
 mod geometry;
+mod glazing;
 mod ground;
+mod junction;
 mod layout;
 mod light;
+mod mast;
 mod motion;
 mod noise;
 mod person;
 mod random;
 mod raster;
 mod record;
+mod relief;
 mod scene;
 mod scenery;
 mod sensor;
 mod shade;
 mod shadow;
 mod shot;
+mod signboard;
 mod surface;
+mod thicket;
 mod traffic;
 mod tree;
 mod truth;
+mod variety;
 mod vehicle;
 mod vehicle_body;
+mod walker;
 
 pub use crate::pose::Pose;
 pub use camera::{Intrinsics, optical_in_link};
@@ -96,6 +107,9 @@ pub struct WorldConfig {
     pub distortion: [f64; 5],
     /// The weather, or None for the seed's own.
     pub weather: Option<Weather>,
+    /// More kinds of fences, signs, masts, people, fronts and islands than a drive has: frames to
+    /// train on. Another town for the same seed.
+    pub varied: bool,
     /// Extent of the truth grid.
     pub grid: GridExtent,
     /// Stamp of frame 0, nanoseconds since the epoch.
@@ -118,6 +132,7 @@ impl Default for WorldConfig {
             camera_height_m: 1.4,
             distortion: [-0.08, 0.02, 0.0004, -0.0003, 0.0],
             weather: None,
+            varied: false,
             grid: GridExtent::default(),
             start_ns: 1_700_000_000_000_000_000,
         }
@@ -201,9 +216,9 @@ impl World {
         let yaw = config.yaw_deg.to_radians();
         let camera_in_base = Pose::from_euler([1.3, 0.0, config.camera_height_m], 0.0, pitch, yaw);
         let course = Course::new(seed);
-        let layout = Layout::new(&course, seed);
+        let layout = Layout::new(&course, seed, config.varied);
         let light = Light::new(seed, config.weather);
-        let scenery = scenery(&course, &layout, seed, light.lamps);
+        let scenery = scenery(&course, &layout, seed, light.lamps, config.varied);
         let motion = Motion::new(&course, seed);
         let start = motion.pose(&course, 0.0);
         let heading = start.rotation[1][0].atan2(start.rotation[0][0]);
@@ -255,6 +270,7 @@ impl World {
             layout: &self.layout,
             seed: self.config.seed,
             lit: self.light.lamps,
+            varied: self.config.varied,
         };
         let moving = traffic.at(seconds, ego_m);
         let things = self.near_things(&eye, &moving);

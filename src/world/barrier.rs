@@ -2,6 +2,7 @@
 
 use super::building::counter_clockwise;
 use super::course::Course;
+use super::fence::fence_run;
 use super::geometry::{Vec3, vec3};
 use super::layout::{Boundary, KERB_HEIGHT_M};
 use super::random::Draws;
@@ -42,6 +43,7 @@ impl BarrierStyle {
                     vec3(0.2, 0.2, 0.2),
                 ]),
             ),
+            Boundary::Fence(build) => build.look(draws),
             Boundary::Panels | Boundary::Open => (
                 draws.between(1.5, 1.9),
                 draws.pick(&[
@@ -134,6 +136,10 @@ pub(crate) fn across(
 }
 
 fn chunk(course: &Course, from: f64, to: f64, d: f32, style: &BarrierStyle) -> Thing {
+    if let Boundary::Fence(build) = style.boundary {
+        let look = (build, style.height_m, style.tone, style.seed);
+        return fence_run(course, [from, to], d, look);
+    }
     let (z0, z1) = (KERB_HEIGHT_M - 0.03, KERB_HEIGHT_M + style.height_m);
     let p = |s: f64, out: f32, z: f32| {
         let [x, y] = course.point(s, (d + out * d.signum()) as f64);
@@ -148,7 +154,7 @@ fn chunk(course: &Course, from: f64, to: f64, d: f32, style: &BarrierStyle) -> T
         Boundary::Wall => (Class::Building, Surface::Brick(style.tone)),
         Boundary::Hedge => (Class::Tree, Surface::Hedge(style.tone, style.seed)),
         Boundary::Railing => (Class::Fence, Surface::Railing(style.tone, 0.12)),
-        Boundary::Panels | Boundary::Open => {
+        Boundary::Panels | Boundary::Open | Boundary::Fence(_) => {
             (Class::Fence, Surface::Panels(style.tone, style.seed))
         }
     };

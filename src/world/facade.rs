@@ -1,6 +1,7 @@
 //! House fronts: bays, storeys, windows, doors, shop fronts, brick and render.
 
 use super::geometry::{Vec3, vec3};
+use super::glazing::glazing_radiance;
 use super::light::Light;
 use super::noise::NoiseTiles;
 use super::random::{Draws, floor, unit_at};
@@ -8,16 +9,16 @@ use super::random::{Draws, floor, unit_at};
 /// The look of a row of houses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FacadeStyle {
-    wall: Vec3,
+    pub(super) wall: Vec3,
     trim: Vec3,
-    frame: Vec3,
+    pub(super) frame: Vec3,
     brick: bool,
     bay_m: f32,
     pub(crate) storey_m: f32,
     window: [f32; 2],
     sill_m: f32,
     kind: FacadeKind,
-    fascia: Vec3,
+    pub(super) fascia: Vec3,
     pub(crate) roof: Vec3,
     dirt: f32,
 }
@@ -27,6 +28,8 @@ pub(crate) enum FacadeKind {
     House,
     Shop,
     Office,
+    /// Glass from the ground to a fascia; in varied worlds alone.
+    Glazed,
     /// No openings: gable ends, backs.
     Blank,
 }
@@ -136,6 +139,9 @@ pub(crate) fn facade_radiance(
 ) -> Vec3 {
     let FacadePoint { u, v, seed, .. } = *point;
     let wall = || wall_albedo(style, point, tiles);
+    if style.kind == FacadeKind::Glazed {
+        return glazing_radiance(style, point, sky, tiles);
+    }
     if style.kind == FacadeKind::Blank {
         return wall().times(point.light);
     }

@@ -6,8 +6,14 @@ use super::scene::{Class, Contact, Footprint, Part, PartList, Stand, Thing};
 use super::surface::{SIGN_BACK, SignFace, Surface};
 
 // Beyond these distances a pole or sign is some three pixels of a 480-wide image: noise to label.
-const POLE_REACH_M: f32 = 36.0;
-const SIGN_REACH_M: f32 = 33.0;
+pub(super) const POLE_REACH_M: f32 = 36.0;
+pub(super) const SIGN_REACH_M: f32 = 33.0;
+/// Radiance of a traffic light's red, amber and green when lit.
+pub(super) const SIGNAL_GLOW: [Vec3; 3] = [
+    vec3(1.6, 0.12, 0.08),
+    vec3(1.5, 0.7, 0.05),
+    vec3(0.1, 1.4, 0.75),
+];
 
 /// A lamp post at a stand whose x axis points over the road.
 pub(crate) fn lamp_post(on: &Stand, lit: bool, draws: &mut Draws) -> Thing {
@@ -204,12 +210,7 @@ pub(crate) fn traffic_light(on: &Stand, state: usize) -> Thing {
         ],
         black,
     );
-    let glow = [
-        vec3(1.6, 0.12, 0.08),
-        vec3(1.5, 0.7, 0.05),
-        vec3(0.1, 1.4, 0.75),
-    ];
-    for (k, colour) in glow.into_iter().enumerate() {
+    for (k, colour) in SIGNAL_GLOW.into_iter().enumerate() {
         let on_now = k == state;
         let lamp = if on_now { colour } else { colour * 0.03 };
         let z = 3.15 - 0.33 * k as f32;
@@ -246,7 +247,7 @@ pub(crate) fn bollard(foot: Vec3, pale: bool) -> Thing {
     clippy::too_many_arguments,
     reason = "one plate is all of these numbers"
 )]
-fn sign(
+pub(super) fn sign(
     list: &mut PartList,
     on: &Stand,
     x: f32,
@@ -274,7 +275,7 @@ fn sign(
     list.face(corners(x), Surface::Sign(face, seed));
 }
 
-fn standing(parts: Vec<Part>, foot: Vec3, radius: f32, reach_m: f32) -> Thing {
+pub(super) fn standing(parts: Vec<Part>, foot: Vec3, radius: f32, reach_m: f32) -> Thing {
     let mut thing = Thing::new(parts, Footprint::Disc([foot.x, foot.y], radius), reach_m);
     thing.contact = Some(spot(foot, radius));
     thing

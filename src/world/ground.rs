@@ -1,9 +1,10 @@
 //! Tarmac, markings, kerbs, pavements and grass: the colour of a ground point.
 
 use super::geometry::{Vec3, vec3};
-use super::layout::{CROSSING_REACH_M, Ground, GroundPoint, LANE_WIDTH_M, Layout};
+use super::layout::{CROSSING_REACH_M, Ground, GroundPoint, LANE_WIDTH_M, Layout, Place, Side};
 use super::noise::NoiseTiles;
 use super::random::{floor, unit_at};
+use super::variety::{BAY_WIDTH_M, CarPark};
 
 /// A point on the ground and how coarsely it is seen.
 pub(crate) struct GroundSample {
@@ -60,7 +61,7 @@ fn road(
     let mut k = 1.0 + 0.34 * (broad - 0.5) + 0.22 * (mottle - 0.5);
     k += 0.5 * (grain - 0.5) + 0.3 * (coarse - 0.5);
     let mut tone = section.tarmac;
-    if !sample.point.side_road {
+    if sample.point.place == Place::Street {
         // Wheel tracks are polished; the strip between them catches oil.
         let lane = (d.abs() - LANE_WIDTH_M * 0.5).abs();
         let track = 1.0 - ((lane - 0.78).abs() / 0.45).min(1.0);
@@ -156,7 +157,10 @@ fn marking(layout: &Layout, sample: &GroundSample, seed: u32) -> (f32, Vec3) {
     let profile = &section.sides[side];
     // Paint fades into the road within a pixel's width.
     let across = |offset: f32, half: f32| line((d - offset).abs(), half, sample.pixel_m);
-    if sample.point.side_road {
+    if sample.point.place == Place::CarPark {
+        return (bay_lines(profile, sample), WHITE);
+    }
+    if sample.point.place == Place::SideRoad {
         let edge = sample.point.beyond_kerb_m;
         return (give_way(layout, sample, edge), WHITE);
     }
@@ -276,6 +280,19 @@ fn give_way(layout: &Layout, sample: &GroundSample, past: f32) -> f32 {
         dash(sample.s, 0.9, 0.6, sample.pixel_m)
     } else {
         0.0
+    }
+}
+
+/// Lines between a car park's bays.
+fn bay_lines(profile: &Side, sample: &GroundSample) -> f32 {
+    let beyond = sample.d.abs() - profile.back_m();
+    match CarPark::of(profile) {
+        Some(park) if park.in_bays(beyond) => {
+            let bay = sample.s / BAY_WIDTH_M;
+            let off = (bay - floor(bay + 0.5) as f32).abs() * BAY_WIDTH_M;
+            line(off, 0.05, mean_pixel(sample))
+        }
+        _ => 0.0,
     }
 }
 

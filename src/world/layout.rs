@@ -2,7 +2,9 @@
 //! on each side.
 
 use super::course::Course;
+use super::fence::FenceBuild;
 use super::random::Draws;
+use super::variety::{APRON_M, CarPark, Island, islands, vary_sides};
 
 /// Height of pavements and verges above the road, metres.
 pub(crate) const KERB_HEIGHT_M: f32 = 0.12;
@@ -28,6 +30,8 @@ pub(crate) enum Frontage {
     Offices,
     /// Grass and trees.
     Green,
+    /// A store behind a car park; in varied worlds alone.
+    Retail,
 }
 
 /// What marks the back edge of the pavement.
@@ -43,6 +47,8 @@ pub(crate) enum Boundary {
     Railing,
     /// Wooden panels.
     Panels,
+    /// One of the builds of varied worlds.
+    Fence(FenceBuild),
 }
 
 /// One side of the road along one section.
@@ -114,14 +120,26 @@ pub(crate) enum Ground {
     Grass,
 }
 
+/// Which ground of several it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Place {
+    /// The street and what lies along it.
+    Street,
+    /// Inside a side road's mouth or length.
+    SideRoad,
+    /// Between a pavement and a store.
+    CarPark,
+    /// A raised strip in the middle of the road.
+    Island,
+}
+
 /// A ground point with the distances that its texture needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroundPoint {
     pub(crate) ground: Ground,
     /// Distance from the kerb line, metres: positive on the pavement side.
     pub(crate) beyond_kerb_m: f32,
-    /// Set inside a side road's mouth or length.
-    pub(crate) side_road: bool,
+    pub(crate) place: Place,
     pub(crate) paving: u8,
 }
 
@@ -131,6 +149,8 @@ pub(crate) struct Layout {
     pub(crate) side_roads: Vec<SideRoad>,
     /// Zebra crossings, by s.
     pub(crate) crossings: Vec<f32>,
+    /// Raised strips in the middle of the road; in varied worlds alone.
+    pub(crate) islands: Vec<Island>,
     metres: Vec<Metre>,
 }
 
@@ -141,18 +161,33 @@ struct Metre {
     kerb_m: [f32; 2],
     side_road: [Option<u16>; 2],
     crossing: Option<u16>,
+    island: Option<u16>,
 }
 
 impl Layout {
-    pub(crate) fn new(course: &Course, seed: u64) -> Self {
+    pub(crate) fn new(course: &Course, seed: u64, varied: bool) -> Self {
         let length = course.length() as f32;
-        let sections = sections(length, seed);
+        let mut sections = sections(length, seed);
         let (side_roads, crossings) = junctions(&sections, seed);
-        let metres = metres(length, &sections, &side_roads, &crossings);
+        let islands = if varied {
+            vary_sides(&mut sections, seed);
+            islands(&sections, &side_roads, &crossings, seed)
+        } else {
+            Vec::new()
+        };
+        let mut metres = metres(length, &sections, &side_roads, &crossings);
+        for (index, island) in islands.iter().enumerate() {
+            let last = metres.len() - 1;
+            let from = (island.start_m - 1.0).max(0.0) as usize;
+            for metre in &mut metres[from..=(island.end_m as usize + 1).min(last)] {
+                metre.island = Some(index as u16);
+            }
+        }
         Self {
             sections,
             side_roads,
             crossings,
+            islands,
             metres,
         }
     }
@@ -181,11 +216,22 @@ impl Layout {
         let metre = &self.metres[(s as usize).min(self.metres.len() - 1)];
         let profile = &self.sections[metre.section as usize].sides[side];
         let beyond = offset - kerb;
+        if let Some(index) = metre.island {
+            let inside = self.islands[index as usize].inside_m(s, d);
+            if inside > 0.0 {
+                return GroundPoint {
+                    ground: Ground::Pavement,
+                    beyond_kerb_m: inside,
+                    place: Place::Island,
+                    paving: profile.paving,
+                };
+            }
+        }
         if beyond < 0.0 {
             return GroundPoint {
                 ground: Ground::Road,
                 beyond_kerb_m: beyond,
-                side_road: false,
+                place: Place::Street,
                 paving: profile.paving,
             };
         }
@@ -208,15 +254,27 @@ impl Layout {
                         Ground::Pavement
                     },
                     beyond_kerb_m,
-                    side_road: true,
+                    place: Place::SideRoad,
                     paving: profile.paving,
                 };
             }
         }
         let verge = beyond < profile.verge_m;
         let walkway = beyond - profile.verge_m < profile.pavement_m;
-        let paved_front = matches!(profile.frontage, Frontage::Shops | Frontage::Offices)
-            && offset < profile.building_line_m() + 1.0;
+        let before_store = profile.building_line_m() - offset;
+        if CarPark::of(profile).is_some() && offset > profile.back_m() && before_store > APRON_M {
+            return GroundPoint {
+                ground: Ground::Road,
+                // Far from any kerb: no gutter.
+                beyond_kerb_m: -1.0,
+                place: Place::CarPark,
+                paving: profile.paving,
+            };
+        }
+        let paved_front = matches!(
+            profile.frontage,
+            Frontage::Shops | Frontage::Offices | Frontage::Retail
+        ) && offset < profile.building_line_m() + 1.0;
         let ground = if verge && beyond > 0.15 {
             Ground::Grass
         } else if walkway || paved_front || beyond <= 0.15 {
@@ -227,7 +285,7 @@ impl Layout {
         GroundPoint {
             ground,
             beyond_kerb_m: beyond,
-            side_road: false,
+            place: Place::Street,
             paving: profile.paving,
         }
     }
@@ -314,7 +372,7 @@ fn side(draws: &mut Draws) -> Side {
             Boundary::Wall,
             Boundary::Open,
         ]),
-        Green => draws.pick(&[
+        Green | Retail => draws.pick(&[
             Boundary::Railing,
             Boundary::Panels,
             Boundary::Open,
@@ -326,7 +384,7 @@ fn side(draws: &mut Draws) -> Side {
         (Terrace, _) => draws.between(2.0, 3.5),
         (Suburb, _) => draws.between(5.0, 10.0),
         (Offices, _) => draws.between(2.5, 7.0),
-        (Green, _) => draws.between(25.0, 38.0),
+        (Green | Retail, _) => draws.between(25.0, 38.0),
     };
     let parking = draws.chance(0.4);
     Side {

@@ -5,7 +5,7 @@ use super::random::Draws;
 use super::scene::{Class, Contact, Footprint, PartList, Stand, Thing};
 use super::surface::Surface;
 
-const PERSON_REACH_M: f32 = 36.0;
+pub(super) const PERSON_REACH_M: f32 = 36.0;
 const CYCLIST_REACH_M: f32 = 38.0;
 
 struct Outfit {

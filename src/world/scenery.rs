@@ -1,15 +1,17 @@
 //! What stands along the road, placed once for the whole loop.
 
-use super::barrier::{BarrierStyle, across, barrier};
+use super::barrier::{BarrierStyle, barrier};
 use super::building::{BuildingShape, building};
 use super::course::Course;
 use super::facade::{FacadeKind, FacadeStyle};
 use super::furniture::{
-    bollard, direction_board, hanging_sign, lamp_post, sign_post, telegraph_pole, traffic_light,
+    bollard, direction_board, hanging_sign, lamp_post, sign_post, telegraph_pole,
 };
 use super::geometry::vec3;
-use super::layout::{Boundary, Frontage, KERB_HEIGHT_M, Layout, SIDE_ROAD_LENGTH_M, Section, Side};
+use super::layout::{Boundary, Frontage, KERB_HEIGHT_M, Layout, Section, Side};
+use super::mast::{lamp_mast, slender};
 use super::random::{Draws, hash};
+use super::relief::{Front, canopy, relief};
 use super::scene::{Stand, Thing};
 use super::tree::{bush, tree};
 use super::vehicle::vehicle;
@@ -22,11 +24,18 @@ pub(crate) struct Scenery {
 }
 
 /// Places the scenery of `seed`; `lit` is for lamps after sunset.
-pub(crate) fn scenery(course: &Course, layout: &Layout, seed: u64, lit: bool) -> Scenery {
+pub(crate) fn scenery(
+    course: &Course,
+    layout: &Layout,
+    seed: u64,
+    lit: bool,
+    varied: bool,
+) -> Scenery {
     let mut planter = Planter {
         course,
         layout,
         lit,
+        varied: varied.then(|| Draws::new(seed, 1640)),
         out: Scenery {
             things: Vec::new(),
             styles: Vec::new(),
@@ -43,36 +52,46 @@ pub(crate) fn scenery(course: &Course, layout: &Layout, seed: u64, lit: bool) ->
         }
     }
     planter.junctions(seed);
+    if varied {
+        planter.dress(seed);
+    }
     planter.out
 }
 
-struct Planter<'a> {
-    course: &'a Course,
-    layout: &'a Layout,
-    lit: bool,
-    out: Scenery,
+pub(super) struct Planter<'a> {
+    pub(super) course: &'a Course,
+    pub(super) layout: &'a Layout,
+    pub(super) lit: bool,
+    /// The stream of what only varied worlds have.
+    pub(super) varied: Option<Draws>,
+    pub(super) out: Scenery,
 }
 
-fn sign_of(side: usize) -> f32 {
+/// 1 on the left side, -1 on the right.
+pub(super) fn sign_of(side: usize) -> f32 {
     if side == 0 { 1.0 } else { -1.0 }
 }
 
 impl Planter<'_> {
-    fn spot(&self, s: f32, d: f32) -> [f32; 2] {
+    pub(super) fn spot(&self, s: f32, d: f32) -> [f32; 2] {
         self.course.point(s as f64, d as f64).map(|v| v as f32)
     }
 
     /// A stand at road coordinates; x points along the road (`turn` radians to the left of it).
-    fn stand(&self, s: f32, d: f32, z: f32, turn: f64) -> Stand {
+    pub(super) fn stand(&self, s: f32, d: f32, z: f32, turn: f64) -> Stand {
         let [x, y] = self.course.point(s as f64, d as f64);
         Stand::new(x, y, z, self.course.heading_at(s as f64) + turn)
     }
 
-    fn free(&self, s: f32, side: usize, margin_m: f32) -> bool {
+    pub(super) fn free(&self, s: f32, side: usize, margin_m: f32) -> bool {
         !self.layout.is_open_at(s, side, margin_m)
     }
 
-    fn style(&mut self, kind: FacadeKind, draws: &mut Draws) -> (u16, f32, super::geometry::Vec3) {
+    pub(super) fn style(
+        &mut self,
+        kind: FacadeKind,
+        draws: &mut Draws,
+    ) -> (u16, f32, super::geometry::Vec3) {
         let style = FacadeStyle::new(kind, draws);
         let index = self.out.styles.len() as u16;
         self.out.styles.push(style);
@@ -85,9 +104,16 @@ impl Planter<'_> {
             Frontage::Terrace | Frontage::Suburb => FacadeKind::House,
             Frontage::Shops => FacadeKind::Shop,
             Frontage::Offices => FacadeKind::Office,
+            Frontage::Retail => FacadeKind::Glazed,
             Frontage::Green => {
                 return;
             }
+        };
+        let glass = |draws: &mut Draws| kind == FacadeKind::Office && draws.chance(0.4);
+        let kind = if self.varied.as_mut().is_some_and(glass) {
+            FacadeKind::Glazed
+        } else {
+            kind
         };
         let row = self.style(kind, draws);
         let row_storeys = 2 + draws.index(2);
@@ -114,6 +140,13 @@ impl Planter<'_> {
                     draws.chance(0.5),
                     2,
                     false,
+                ),
+                Frontage::Retail => (
+                    draws.between(22.0, 45.0),
+                    draws.between(1.0, 9.0),
+                    true,
+                    2,
+                    true,
                 ),
                 _ => (
                     draws.between(16.0, 32.0),
@@ -161,6 +194,14 @@ impl Planter<'_> {
                 base_z: KERB_HEIGHT_M - 0.05,
             };
             self.out.things.push(building(a, b, back, &shape, draws));
+            let front = Front {
+                a,
+                b,
+                back,
+                height_m: shape.height_m,
+                base_z: shape.base_z,
+            };
+            self.stand_out(&front, side.frontage);
             if side.frontage == Frontage::Shops && draws.chance(0.6) {
                 let turn = if index == 0 {
                     std::f64::consts::PI
@@ -171,6 +212,18 @@ impl Planter<'_> {
                 self.out.things.push(hanging_sign(&on, draws));
             }
         }
+    }
+
+    /// What a varied world's front has before its wall.
+    fn stand_out(&mut self, front: &Front, frontage: Frontage) {
+        let Some(draws) = &mut self.varied else {
+            return;
+        };
+        let thing = match frontage {
+            Frontage::Retail => canopy(front, draws),
+            _ => relief(front, frontage == Frontage::Shops, draws),
+        };
+        self.out.things.push(thing);
     }
 
     fn boundary(&mut self, section: &Section, side: &Side, index: usize, draws: &mut Draws) {
@@ -195,7 +248,7 @@ impl Planter<'_> {
                 s = to + if gates { draws.between(1.0, 3.2) } else { 0.0 };
             }
         }
-        if !side.parking && side.verge_m == 0.0 && draws.chance(0.45) {
+        if !side.parking && side.verge_m == 0.0 && side.has_pavement() && draws.chance(0.45) {
             let rail = BarrierStyle::guard_rail(draws);
             let d = sign_of(index) * (side.kerb_m() + 0.35);
             let from = section.start_m + 8.0;
@@ -235,6 +288,8 @@ impl Planter<'_> {
         if side.trees {
             let offset = if side.verge_m > 0.0 {
                 side.kerb_m() + side.verge_m * 0.5
+            } else if side.frontage == Frontage::Retail {
+                side.back_m() - 0.4
             } else if side.setback_m > 4.0 {
                 side.back_m() + draws.between(1.2, 2.5)
             } else {
@@ -248,7 +303,10 @@ impl Planter<'_> {
             }
         }
         // A belt of trees closes open ground and the gaps between houses.
-        if matches!(side.frontage, Frontage::Green | Frontage::Suburb) {
+        if matches!(
+            side.frontage,
+            Frontage::Green | Frontage::Suburb | Frontage::Retail
+        ) {
             let mut s = section.start_m + draws.between(0.0, 4.0);
             while s < section.end_m {
                 let beyond = match side.frontage {
@@ -286,6 +344,9 @@ impl Planter<'_> {
     }
 
     fn furniture(&mut self, section: &Section, side: &Side, index: usize, draws: &mut Draws) {
+        if !side.has_pavement() {
+            return;
+        }
         let sign = sign_of(index);
         let z = KERB_HEIGHT_M;
         let inward = -sign as f64 * std::f64::consts::FRAC_PI_2;
@@ -295,10 +356,11 @@ impl Planter<'_> {
             let offset = self.layout.kerb_at(s, index) + 0.45;
             if self.free(s, index, 0.5) {
                 let on = self.stand(s, sign * offset, z, inward);
-                let thing = if wooden {
-                    telegraph_pole(&on, draws)
-                } else {
-                    lamp_post(&on, self.lit, draws)
+                let thing = match &mut self.varied {
+                    Some(varied) if !wooden => lamp_mast(&on, self.lit, varied),
+                    Some(_) => slender(telegraph_pole(&on, draws)),
+                    _ if wooden => telegraph_pole(&on, draws),
+                    _ => lamp_post(&on, self.lit, draws),
                 };
                 self.out.things.push(thing);
             }
@@ -310,12 +372,18 @@ impl Planter<'_> {
                 let d = sign * (self.layout.kerb_at(s, index) + draws.between(0.5, 0.8));
                 let toward_ego = index == 0 || draws.chance(0.6);
                 let on = self.stand(s, d, z, draws.between(-0.15, 0.15) as f64);
-                let thing = if draws.chance(0.12) && side.pavement_m > 2.0 {
+                let board = draws.chance(0.12) && side.pavement_m > 2.0;
+                let thing = if board {
                     direction_board(&on, draws)
                 } else {
                     sign_post(&on, !toward_ego, draws)
                 };
-                self.out.things.push(thing);
+                let thing = match &mut self.varied {
+                    // Every second place stays empty: the dressing has signs of its own.
+                    Some(varied) => varied.chance(0.5).then(|| slender(thing)),
+                    None => Some(thing),
+                };
+                self.out.things.extend(thing);
             }
             s += draws.between(9.0, 24.0);
         }
@@ -364,80 +432,6 @@ impl Planter<'_> {
                     .push(vehicle(&on, kind, false, false, draws));
             }
             s += draws.between(5.2, 6.6);
-        }
-    }
-
-    /// Side roads: what closes them, and lights at some mouths and crossings.
-    fn junctions(&mut self, seed: u64) {
-        for (number, road) in self.layout.side_roads.iter().enumerate() {
-            let mut draws = Draws::new(hash(seed, 700), number as u64);
-            let sign = sign_of(road.side);
-            let kerb = self.layout.kerb_at(road.s_m, road.side);
-            let end = sign * (kerb + SIDE_ROAD_LENGTH_M);
-            let (a, b) = (
-                self.spot(road.s_m - 16.0, end),
-                self.spot(road.s_m + 16.0, end),
-            );
-            let heading = self.course.heading_at(road.s_m as f64);
-            let back = [-heading.sin() as f32 * sign, heading.cos() as f32 * sign];
-            let (style, storey_m, roof) = self.style(FacadeKind::House, &mut draws);
-            let shape = BuildingShape {
-                height_m: 2.0 * storey_m + 0.4,
-                depth_m: 8.0,
-                roof_m: 3.0,
-                chimneys: true,
-                style,
-                roof,
-                seed: draws.bits() as u32,
-                base_z: 0.0,
-            };
-            self.out
-                .things
-                .push(building(a, b, back, &shape, &mut draws));
-            // Waiting or parked in the side road.
-            if draws.chance(0.5) {
-                let out = kerb + draws.between(3.5, 6.0);
-                // Traffic keeps left: towards the main road it is on the s-side that faces it.
-                let s = road.s_m - sign * 1.5;
-                let turn = -sign as f64 * std::f64::consts::FRAC_PI_2;
-                let on = self.stand(s, sign * out, 0.0, turn);
-                let kind = VehicleKind::drawn(&mut draws);
-                self.out
-                    .things
-                    .push(vehicle(&on, kind, self.lit, false, &mut draws));
-            }
-            // Walls close the corners of the side road.
-            let style = BarrierStyle::new(Boundary::Wall, &mut draws);
-            for edge in [-1.0f32, 1.0] {
-                let s = road.s_m + edge * (road.half_width_m + 1.95);
-                self.out.things.push(across(
-                    self.course,
-                    s as f64,
-                    sign * (kerb + 5.5),
-                    sign * (kerb + 40.0),
-                    &style,
-                ));
-            }
-            if draws.chance(0.5) {
-                self.lights(road.s_m - road.half_width_m - 4.0, &mut draws);
-            }
-        }
-        for (number, &crossing) in self.layout.crossings.iter().enumerate() {
-            let mut draws = Draws::new(hash(seed, 701), number as u64);
-            if draws.chance(0.5) {
-                self.lights(crossing - 2.5, &mut draws);
-            }
-        }
-    }
-
-    fn lights(&mut self, s: f32, draws: &mut Draws) {
-        let state = draws.index(3);
-        for side in 0..2 {
-            if self.free(s, side, 0.3) {
-                let d = sign_of(side) * (self.layout.kerb_at(s.max(0.0), side) + 0.5);
-                let on = self.stand(s, d, KERB_HEIGHT_M, 0.0);
-                self.out.things.push(traffic_light(&on, state));
-            }
         }
     }
 }

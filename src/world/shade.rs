@@ -4,14 +4,16 @@ use super::contact::ContactMap;
 use super::course::Course;
 use super::facade::{FacadePoint, FacadeStyle, facade_radiance};
 use super::facet::Facet;
+use super::fence::fence_albedo;
 use super::geometry::{UP, Vec3, vec3};
 use super::ground::{GroundSample, ground_albedo};
-use super::layout::{Ground, GroundPoint, KERB_HEIGHT_M, Layout};
+use super::layout::{Ground, GroundPoint, KERB_HEIGHT_M, Layout, Place};
 use super::light::Light;
 use super::noise::NoiseTiles;
 use super::random::{floor, unit_at};
 use super::scene::Class;
 use super::shadow::ShadowMap;
+use super::signboard::panel_albedo;
 use super::surface::{SIGN_BACK, SignFace, Surface};
 
 /// Everything that colours depend on.
@@ -52,7 +54,7 @@ impl GroundHit {
 const FIELD: GroundPoint = GroundPoint {
     ground: Ground::Grass,
     beyond_kerb_m: 50.0,
-    side_road: false,
+    place: Place::Street,
     paving: 0,
 };
 
@@ -326,6 +328,9 @@ impl Shader<'_> {
                 let k = if gap { 0.4 } else { tone } * if post { 1.3 } else { 1.0 };
                 (albedo * (k * (0.75 + 0.5 * grain))).times(light)
             }
+            Surface::Fence(build, albedo, seed) => {
+                fence_albedo((build, albedo, seed), uv, pixel_m, tile).times(light)
+            }
             Surface::Spokes => vec3(0.03, 0.03, 0.032).times(light),
             Surface::Plate(albedo) => {
                 let letter = unit_at(17, (u / 0.065) as i32, (v / 0.03) as i32) > 0.5;
@@ -409,6 +414,7 @@ fn sign_albedo(face: SignFace, seed: u32, u: f32, v: f32) -> Vec3 {
                 || (v > 0.1 && v < 0.6 && u.abs() < 0.6 - v);
             if arrow || radius > 0.93 { WHITE } else { BLUE }
         }
+        SignFace::Panel => panel_albedo(seed, u, v),
         SignFace::Plate => {
             let ground = match seed % 6 {
                 0 => BLUE,

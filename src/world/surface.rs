@@ -1,6 +1,7 @@
 //! What parts are made of, and where a cut-out surface has holes.
 
 use super::facet::{Facet, Round};
+use super::fence::{FenceBuild, fence_coverage};
 use super::geometry::Vec3;
 use super::noise::NoiseTiles;
 use super::random::{floor, unit_at};
@@ -40,6 +41,8 @@ pub(crate) enum Surface {
     Sign(SignFace, u32),
     /// Upright bars with rails; the number is the distance between bars, metres.
     Railing(Vec3, f32),
+    /// A fence of a varied world: colour and seed.
+    Fence(FenceBuild, Vec3, u32),
     /// Boards or panels.
     Panels(Vec3, u32),
     /// A bicycle wheel: a ring with spokes; u, v in -1..1.
@@ -62,6 +65,8 @@ pub(crate) enum SignFace {
     Mandatory,
     /// Red triangle on its tip.
     GiveWay,
+    /// Rectangular panel of varied worlds: a field, a band, writing, by the seed.
+    Panel,
     /// Rectangular plate with lines of writing, of a colour given by the seed.
     Plate,
 }
@@ -86,6 +91,7 @@ impl Surface {
                 | Surface::Twigs(..)
                 | Surface::Sign(..)
                 | Surface::Railing(..)
+                | Surface::Fence(..)
                 | Surface::Spokes
                 | Surface::Wheel
                 | Surface::Disc(_)
@@ -183,7 +189,7 @@ pub(crate) fn coverage(
                 SignFace::Limit | SignFace::Mandatory => square <= 1.0,
                 SignFace::Warning => v > -0.85 && u.abs() < (0.95 - v) * 0.56,
                 SignFace::GiveWay => v < 0.85 && u.abs() < (0.95 + v) * 0.56,
-                SignFace::Plate => true,
+                SignFace::Plate | SignFace::Panel => true,
             };
             if inside {
                 Coverage::Solid
@@ -203,6 +209,7 @@ pub(crate) fn coverage(
                 Coverage::Veil
             }
         }
+        Surface::Fence(build, ..) => fence_coverage(build, [u, v], facet.uv[2][1], pixel_m),
         Surface::Spokes => {
             let radius = square.sqrt();
             if radius > 1.0 {

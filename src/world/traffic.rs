@@ -1,12 +1,14 @@
 //! What moves: cars ahead and oncoming, cyclists, people; where each is at a time, from the seed.
 
 use super::course::Course;
+use super::crowd::Crowd;
 use super::layout::{Ground, KERB_HEIGHT_M, LANE_WIDTH_M, Layout};
 use super::person::{cyclist, pedestrian};
 use super::random::{Draws, hash, smooth_noise};
 use super::scene::{Stand, Thing};
 use super::vehicle::vehicle;
 use super::vehicle_body::VehicleKind;
+use super::walker::{Pushing, walker};
 
 const HORIZON_M: f64 = 180.0;
 const ONCOMING_GAP_M: f64 = 62.0;
@@ -19,6 +21,7 @@ pub(crate) struct Traffic<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) seed: u64,
     pub(crate) lit: bool,
+    pub(crate) varied: bool,
 }
 
 impl Traffic<'_> {
@@ -30,6 +33,14 @@ impl Traffic<'_> {
         self.cyclists(seconds, ego_m, &mut things);
         self.people(seconds, ego_m, &mut things);
         self.crossing(ego_m, &mut things);
+        if self.varied {
+            let crowd = Crowd {
+                course: self.course,
+                layout: self.layout,
+                seed: self.seed,
+            };
+            things.extend(crowd.at(seconds, ego_m));
+        }
         things
     }
 
@@ -123,6 +134,10 @@ impl Traffic<'_> {
         let length = self.course.length();
         let count = (length / PEOPLE_GAP_M) as usize;
         for walker in 0..count * 2 {
+            // A varied world's crowd comes beside every third of them.
+            if self.varied && walker % 3 != 0 {
+                continue;
+            }
             let mut look = Draws::new(self.seed, 5000 + walker as u64);
             let side = walker / count;
             let start = ((walker % count) as f64 + look.unit() as f64) * length / count as f64;
@@ -137,6 +152,9 @@ impl Traffic<'_> {
                 continue;
             }
             let profile = &self.layout.section_at(s as f32).sides[side];
+            if !profile.has_pavement() {
+                continue;
+            }
             let kerb = self.layout.kerb_at(s as f32, side);
             let across = look.between(0.55, (profile.pavement_m - 0.35).max(0.7));
             let offset = (kerb + profile.verge_m + across) as f64;
@@ -155,7 +173,15 @@ impl Traffic<'_> {
             } else {
                 KERB_HEIGHT_M
             };
-            out.push(pedestrian(&self.stand(s, d, z, turn), stride, &mut look));
+            out.push(self.on_foot(&self.stand(s, d, z, turn), stride, &mut look));
+        }
+    }
+
+    fn on_foot(&self, on: &Stand, stride: Option<f32>, look: &mut Draws) -> Thing {
+        if self.varied {
+            walker(on, stride, Pushing::Nothing, look)
+        } else {
+            pedestrian(on, stride, look)
         }
     }
 
@@ -188,11 +214,8 @@ impl Traffic<'_> {
                     KERB_HEIGHT_M
                 };
                 let stride = (progress * 6.0).rem_euclid(1.0) as f32;
-                out.push(pedestrian(
-                    &self.stand(s, d, z, turn),
-                    Some(stride),
-                    &mut look,
-                ));
+                let on = self.stand(s, d, z, turn);
+                out.push(self.on_foot(&on, Some(stride), &mut look));
             }
         }
     }

@@ -58,6 +58,7 @@ pub(crate) fn scenery(
     planter.out
 }
 
+/// Places things along the course, side by side of each section.
 pub(super) struct Planter<'a> {
     pub(super) course: &'a Course,
     pub(super) layout: &'a Layout,

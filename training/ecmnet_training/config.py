@@ -94,6 +94,8 @@ class AugmentConfig:
     """Largest share by which half of the pictures take on another one's mean and deviation."""
     paste: float = 0.0
     """How often a picture gets a rare class's pixels (under 5 % of all) from another one."""
+    cut: float = 0.0
+    """How often a picture gets a rectangle, a quarter to a half of it, from another one."""
     strong: StrongConfig = field(default_factory=StrongConfig)
 
 

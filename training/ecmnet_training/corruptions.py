@@ -42,6 +42,7 @@ TRAINING = {
     "noise": "white Gaussian noise, the same in dark and light",
     "tone": "mean and deviation of another picture",
     "paste": "pixels of a rare class from another picture",
+    "cut": "rectangle of another picture",
     "strong.dim": "factor on all channels",
     "strong.flat": "factor about the picture's mean",
     "strong.grey": "no colour",

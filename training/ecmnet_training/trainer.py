@@ -185,6 +185,9 @@ class Trainer:
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         change = self.config.augment
+        if change.cut > 0:
+            u = torch.rand(len(labels), 5, generator=self._rng, device=self.device)
+            images, labels = mixing.paste_boxes(images, labels, mixing.boxes_of(u, change.cut))
         if change.tone == 0 and change.paste == 0:
             return images, labels
         shape = (len(labels), len(self._rare) + 2)

@@ -133,6 +133,28 @@ def test_pasted_classes_come_with_their_pixels_and_void_does_not() -> None:
     assert torch.equal(x, expected)
 
 
+def test_a_box_comes_with_its_labels_from_the_picture_before() -> None:
+    labels = torch.arange(2 * 4 * 8).view(2, 4, 8)
+    images = labels[:, None].repeat(1, 3, 1, 1).float()
+    boxes = torch.tensor([[0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    x, y = mixing.paste_boxes(images, labels, boxes)
+    expected = labels.clone()
+    expected[0, 1:3, 4:] = labels[1, 1:3, 4:]
+    assert torch.equal(y, expected) and torch.equal(x[:, 1], expected.float())
+
+
+def test_boxes_lie_in_the_picture_and_cover_a_quarter_to_a_half() -> None:
+    u = torch.rand(4000, 5, generator=torch.Generator().manual_seed(0))
+    boxes = mixing.boxes_of(u, 0.3)
+    there = boxes.any(1)
+    # The share's deviation is 0.007.
+    assert abs(there.float().mean() - 0.3) < 0.03
+    sides = boxes[there, 2:] - boxes[there, :2]
+    area = sides.prod(1)
+    assert 0.25 - 1e-6 <= area.min() < 0.26 and 0.49 < area.max() <= 0.5 + 1e-6
+    assert boxes.min() >= 0 and boxes.max() <= 1 + 1e-6 and (sides[:, 0] < sides[:, 1]).any()
+
+
 def test_a_full_move_of_tone_takes_the_next_pictures_mean_and_deviation() -> None:
     images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     images = images * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1) + 5

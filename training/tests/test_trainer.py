@@ -110,7 +110,7 @@ def test_the_command_trains_resumes_and_exports(
 def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
     config = tiny_config(1)
     optim = dataclasses.replace(config.optim, batch=3, mixed_in=1)
-    change = dataclasses.replace(config.augment, tone=1.0, paste=0.5)
+    change = dataclasses.replace(config.augment, tone=1.0, paste=0.5, cut=0.5)
     config = dataclasses.replace(config, optim=optim, augment=change)
     start = ECMNet(len(CAMVID)).state_dict()
     trainer = Trainer(config, tiny_frames(), seed=0, device=CPU, start=start, second=tiny_frames())

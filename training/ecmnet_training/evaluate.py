@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .classes import TABLES, ClassTable
 from .config import DataConfig
 from .data import SegmentationSet, load
-from .export import read_labeller
+from .export import WeightsHeader, read_labeller
 from .layers import bilinear
 from .road import RoadScore, road_report, road_score
 
@@ -117,6 +117,20 @@ def report(confusion: NDArray[np.int64], classes: ClassTable, frames: int) -> di
     }
 
 
+def frames_for(
+    header: WeightsHeader, data: Path, *, kind: str, split: str = "train"
+) -> SegmentationSet:
+    """The labelled frames at `data` at the size the weights were trained at.
+
+    Classes other than the weights' are an error; `split` is Cityscapes'.
+    """
+    classes = next((n for n, t in TABLES.items() if t.names == header.classes.names), "folder")
+    frames = load(DataConfig(kind, header.train_size, "", "", classes), data, split=split)
+    if frames.classes.names != header.classes.names:
+        raise SystemExit(f"{data} has classes {frames.classes.names}, not the weights'")
+    return frames
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Score a weights file on labelled frames.")
     parser.add_argument("--weights", type=Path, required=True)
@@ -131,11 +145,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network, header = read_labeller(args.weights)
-    classes = next((n for n, t in TABLES.items() if t.names == header.classes.names), "folder")
-    config = DataConfig(args.kind, header.train_size, "", "", classes)
-    frames = load(config, args.data, split=args.split)
-    if frames.classes.names != header.classes.names:
-        raise SystemExit(f"{args.data} has classes {frames.classes.names}, not the weights'")
+    frames = frames_for(header, args.data, kind=args.kind, split=args.split)
     if args.only:
         frames = frames.split(args.only)[1]
     size_hw = tuple(round(args.enlarge * n) for n in header.train_size)

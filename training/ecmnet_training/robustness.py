@@ -22,11 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .classes import TABLES
-from .config import DataConfig
 from .corruptions import HELD_OUT, SEVERITIES, Corruption, corrupted
-from .data import SegmentationSet, load
-from .evaluate import Normalisation, confusion_of, iou_from_confusion
+from .data import SegmentationSet
+from .evaluate import Normalisation, confusion_of, frames_for, iou_from_confusion
 from .export import WeightsHeader, read_labeller
 from .model import ECMNet
 from .road import road_iou
@@ -139,11 +137,7 @@ def _judged(path: Path, args: argparse.Namespace, device: torch.device) -> Judge
     held_out = args.only or header.held_out()
     if not held_out:
         raise SystemExit(f"{path} names no frames held out ({header.miou_on!r}); give --only")
-    classes = next((n for n, t in TABLES.items() if t.names == header.classes.names), "folder")
-    data = DataConfig(args.kind, header.train_size, "", "", classes)
-    frames = load(data, args.data).split(held_out)[1]
-    if frames.classes.names != header.classes.names:
-        raise SystemExit(f"{args.data} has classes {frames.classes.names}, not the weights'")
+    frames = frames_for(header, args.data, kind=args.kind).split(held_out)[1]
     return Judged(network.to(device), header, frames.every(args.every))
 
 

@@ -1,15 +1,17 @@
 """How much a network's confidence means: temperature fitting and expected calibration error."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .classes import ClassTable
 from .data import SegmentationSet
-from .evaluate import Normalisation, logits_of
+from .evaluate import Normalisation, sums_of
 
 TEMPERATURES = tuple(np.round(np.arange(0.7, 3.01, 0.1), 1).tolist())
 _BINS = 15
@@ -38,24 +40,27 @@ class Reliability:
         return float(np.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum())
 
 
-@torch.inference_mode()
 def reliability_of(
     network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
 ) -> Reliability:
     """The network's sums on frames."""
-    device = next(network.parameters()).device
-    nll = torch.zeros(len(TEMPERATURES), dtype=torch.float64, device=device)
-    bins = torch.zeros(len(TEMPERATURES), _BINS, 3, dtype=torch.float64, device=device)
-    for labels, logits in logits_of(network, frames, norm, batch=batch):
-        kept = labels != frames.classes.ignore_id
-        logits = logits.permute(0, 2, 3, 1)[kept]
-        truth = labels[kept]
-        correct = (logits.argmax(1) == truth).double()
-        for i, temperature in enumerate(TEMPERATURES):
-            scores = F.log_softmax(logits / temperature, dim=1)
-            nll[i] += F.nll_loss(scores, truth, reduction="sum").double()
-            confidence = scores.amax(1).exp().double()
-            place = (confidence * _BINS).long().clamp(max=_BINS - 1)
-            for j, values in enumerate((torch.ones_like(confidence), confidence, correct)):
-                bins[i, :, j].index_add_(0, place, values)
+    measure = partial(reliability_from_logits, classes=frames.classes)
+    return sums_of(network, frames, norm, [measure], batch=batch)[0]
+
+
+def reliability_from_logits(labels: Tensor, logits: Tensor, classes: ClassTable) -> Reliability:
+    """`reliability_of` of one batch as `evaluate.logits_of` has it."""
+    nll = torch.zeros(len(TEMPERATURES), dtype=torch.float64, device=logits.device)
+    bins = torch.zeros(len(TEMPERATURES), _BINS, 3, dtype=torch.float64, device=logits.device)
+    kept = labels != classes.ignore_id
+    rows = logits.permute(0, 2, 3, 1)[kept]
+    truth = labels[kept]
+    correct = (rows.argmax(1) == truth).double()
+    for i, temperature in enumerate(TEMPERATURES):
+        scores = F.log_softmax(rows / temperature, dim=1)
+        nll[i] = F.nll_loss(scores, truth, reduction="sum").double()
+        confidence = scores.amax(1).exp().double()
+        place = (confidence * _BINS).long().clamp(max=_BINS - 1)
+        for j, values in enumerate((torch.ones_like(confidence), confidence, correct)):
+            bins[i, :, j].index_add_(0, place, values)
     return Reliability(nll.cpu().numpy(), bins.cpu().numpy())

@@ -11,9 +11,11 @@ its figures for every single row are in the `--json` file alone.
 import argparse
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ from .data import SegmentationSet, load
 from .export import WeightsHeader, read_labeller
 from .layers import bilinear
 from .road import RoadScore, road_report, road_score
+
+Measure = Callable[[Tensor, Tensor], Any]
+"""Of a batch's labels and logits, as `logits_of` has them; what it returns adds up with `+`."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +64,51 @@ def logits_of(
         yield labels, logits
 
 
-def predictions_of(
-    network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of true and predicted class ids, both i64 `[b, h, w]`, as `logits_of` has them."""
+def sums_of(
+    network: nn.Module,
+    frames: SegmentationSet,
+    norm: Normalisation,
+    measures: Sequence[Measure],
+    *,
+    batch: int = 8,
+) -> list[Any]:
+    """What each of `measures` says of all frames, one at least, from one pass of the network."""
+    sums: list[Any] = []
     for labels, logits in logits_of(network, frames, norm, batch=batch):
-        yield labels, logits.argmax(1)
+        found = [measure(labels, logits) for measure in measures]
+        sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
+    return sums
 
 
 def confusion_of(
     network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
 ) -> NDArray[np.int64]:
     """`[classes, classes]` pixel counts: rows truth, columns prediction."""
-    counts = np.zeros((len(frames.classes), len(frames.classes)), np.int64)
-    for labels, predicted in predictions_of(network, frames, norm, batch=batch):
-        counts += confusion_from_ids(labels, predicted, frames.classes)
-    return counts
+    measure = partial(confusion_from_logits, classes=frames.classes)
+    return sums_of(network, frames, norm, [measure], batch=batch)[0]
 
 
 def scores_of(
     network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
 ) -> tuple[NDArray[np.int64], RoadScore]:
     """The confusion matrix, and what a planner sees of the road, from one pass."""
-    counts = np.zeros((len(frames.classes), len(frames.classes)), np.int64)
-    road = RoadScore.zero(frames.classes, tuple(frames.labels.shape[1:]))
-    for labels, predicted in predictions_of(network, frames, norm, batch=batch):
-        counts += confusion_from_ids(labels, predicted, frames.classes)
-        masks = (t.to(torch.uint8).cpu().numpy() for t in (labels, predicted))
-        road = road + road_score(*masks, frames.classes)
-    return counts, road
+    measures = [
+        partial(measure, classes=frames.classes)
+        for measure in (confusion_from_logits, road_from_logits)
+    ]
+    confusion, road = sums_of(network, frames, norm, measures, batch=batch)
+    return confusion, road
+
+
+def confusion_from_logits(labels: Tensor, logits: Tensor, classes: ClassTable) -> NDArray[np.int64]:
+    """`confusion_of` of one batch as `logits_of` has it."""
+    return confusion_from_ids(labels, logits.argmax(1), classes)
+
+
+def road_from_logits(labels: Tensor, logits: Tensor, classes: ClassTable) -> RoadScore:
+    """What a planner sees of the road in one batch as `logits_of` has it."""
+    masks = (t.to(torch.uint8).cpu().numpy() for t in (labels, logits.argmax(1)))
+    return road_score(*masks, classes)
 
 
 def confusion_from_ids(labels: Tensor, predicted: Tensor, classes: ClassTable) -> NDArray[np.int64]:

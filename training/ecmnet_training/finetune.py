@@ -13,23 +13,33 @@ wrong with what was given; 1: the masks are not better than before.
 
 import argparse
 import dataclasses
+import functools
 import json
 import shutil
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .calibration import reliability_of
+from .calibration import reliability_from_logits
 from .classes import read_class_table
 from .config import TrainConfig, read_config
 from .data import SegmentationSet, load_pairs
-from .evaluate import Normalisation, report, scores_of
+from .evaluate import (
+    Normalisation,
+    confusion_from_logits,
+    report,
+    road_from_logits,
+    scores_of,
+    sums_of,
+)
 from .export import WeightsHeader, read_weights, write_weights
 from .model import ECMNet, with_offsets
-from .road import road_report
+from .road import RoadScore, road_report
 from .train import header_of, run_to_end
 from .trainer import Trainer
 
@@ -68,13 +78,18 @@ def main() -> None:
         statistics = torch.tensor(header.mean), torch.tensor(header.std)
         norm = Normalisation(*statistics, config.data.size)
         first = with_offsets(first.to(device).eval(), offsets, frames.classes)
-        before = _score(first, held_out, norm)
+        before = _score(*scores_of(first, held_out, norm), held_out)
     trainer = Trainer(config, kept, seed=args.seed, device=device, start=start)
     run_to_end(trainer, args.out, save_every=50)
     norm = Normalisation(trainer.mean, trainer.std, config.data.size)
     labeller = with_offsets(trainer.network(), offsets, frames.classes)
-    after = _score(labeller, held_out, norm)
-    temperature = reliability_of(labeller, held_out, norm).best_temperature()
+    measures = [
+        functools.partial(measure, classes=frames.classes)
+        for measure in (confusion_from_logits, road_from_logits, reliability_from_logits)
+    ]
+    confusion, road, reliability = sums_of(labeller, held_out, norm, measures)
+    after = _score(confusion, road, held_out)
+    temperature = reliability.best_temperature()
     written = header_of(
         trainer, config, frames,
         score=after, held_out=args.hold_out, commit=args.commit,
@@ -188,11 +203,11 @@ def terms(header: WeightsHeader, config: TrainConfig) -> dict[str, str]:
     }
 
 
-def _score(network: ECMNet, frames: SegmentationSet, norm: Normalisation) -> dict[str, object]:
-    confusion, road = scores_of(network, frames, norm)
-    return report(confusion, frames.classes, len(frames)) | {
-        "road": road_report(road, frames.classes)
-    }
+def _score(
+    confusion: NDArray[np.int64], road: RoadScore, frames: SegmentationSet
+) -> dict[str, object]:
+    score = report(confusion, frames.classes, len(frames))
+    return score | {"road": road_report(road, frames.classes)}
 
 
 def _announce(

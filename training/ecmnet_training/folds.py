@@ -24,10 +24,16 @@ import torch
 from .calibration import reliability_of
 from .config import read_config
 from .data import SegmentationSet, load, load_second
-from .evaluate import Normalisation, report, scores_of
+from .evaluate import (
+    Normalisation,
+    confusion_from_logits,
+    report,
+    road_from_logits,
+    sums_of,
+)
 from .export import start_of, write_weights
 from .model import with_offsets
-from .offsets import sweep_of, table
+from .offsets import sweep_from_logits, table
 from .road import road_report
 from .train import header_of
 from .trainer import Trainer
@@ -89,11 +95,15 @@ def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str,
     classes = runs[0][2].classes
     folds, confusions, roads, sweeps = {}, [], [], {}
     for fold, trainer, held_out in runs:
-        seen = trainer.network(), held_out, norm_of(trainer)
-        confusion, road = scores_of(*seen)
+        measures = [
+            functools.partial(measure, classes=classes)
+            for measure in (confusion_from_logits, road_from_logits, sweep_from_logits)
+        ]
+        confusion, road, sweeps[fold] = sums_of(
+            trainer.network(), held_out, norm_of(trainer), measures
+        )
         confusions.append(confusion)
         roads.append(road)
-        sweeps[fold] = sweep_of(*seen)
         folds[fold] = report(confusions[-1], classes, len(held_out))["miou"]
     confusion = np.sum(confusions, axis=0)
     sweep = functools.reduce(operator.add, sweeps.values())

@@ -5,15 +5,16 @@ costs less than `MOST_MIOU_LOST`.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from .classes import ClassTable
 from .data import SegmentationSet
-from .evaluate import Normalisation, confusion_from_ids, logits_of, report
+from .evaluate import Normalisation, confusion_from_ids, report, sums_of
 from .road import component_counts, free_space_report, obstacle_ids, road_iou
 
 OFFSETS = (0.0, -0.25, -0.5, -0.75, -1.0, -1.25, -1.5)
@@ -69,20 +70,24 @@ def sweep_of(
     network: nn.Module, frames: SegmentationSet, norm: Normalisation, *, batch: int = 8
 ) -> OffsetSweep:
     """Each of `OFFSETS` added to the logits of all drivable classes, on the same frames."""
-    classes = frames.classes
+    measure = partial(sweep_from_logits, classes=frames.classes)
+    return sums_of(network, frames, norm, [measure], batch=batch)[0]
+
+
+def sweep_from_logits(labels: Tensor, logits: Tensor, classes: ClassTable) -> OffsetSweep:
+    """`sweep_of` of one batch as `evaluate.logits_of` has it."""
     road = np.isin(classes.names, classes.drivable)
     n = len(OFFSETS)
     confusion = np.zeros((n, len(classes), len(classes)), np.int64)
     components = np.zeros((n, len(classes), 3), np.int64)
-    for labels, logits in logits_of(network, frames, norm, batch=batch):
-        moved = torch.from_numpy(road).to(logits)[:, None, None]
-        predicted = torch.stack([(logits + offset * moved).argmax(1) for offset in OFFSETS])
-        for i, ids in enumerate(predicted):
-            confusion[i] += confusion_from_ids(labels, ids, classes)
-        called_road = torch.from_numpy(road).to(predicted.device)[predicted].cpu().numpy()
-        truth = labels.to(torch.uint8).cpu().numpy()
-        for frame, of_frame in enumerate(truth):
-            components += component_counts(of_frame, called_road[:, frame], classes)
+    moved = torch.from_numpy(road).to(logits)[:, None, None]
+    predicted = torch.stack([(logits + offset * moved).argmax(1) for offset in OFFSETS])
+    for i, ids in enumerate(predicted):
+        confusion[i] += confusion_from_ids(labels, ids, classes)
+    called_road = torch.from_numpy(road).to(predicted.device)[predicted].cpu().numpy()
+    truth = labels.to(torch.uint8).cpu().numpy()
+    for frame, of_frame in enumerate(truth):
+        components += component_counts(of_frame, called_road[:, frame], classes)
     return OffsetSweep(confusion, components)
 
 

@@ -67,8 +67,7 @@ pub struct Engine {
 }
 
 /// What one image gave: its mask, its confidence where asked for, and how long it took until its bytes
-/// were on their way to the device, from then on until the mask began to come back, and until it was the
-/// caller's.
+/// were on their way to the device, from then on until the mask was back, and until it was the caller's.
 pub type EngineFrame = (LabelMask, Option<Confidence>, [Duration; 3]);
 
 /// Buffers and the recorded work for images of one layout.
@@ -132,7 +131,7 @@ impl Engine {
         let sent = Instant::now();
         graph.launch()?;
         frame.fetch(with_confidence, &stream)?;
-        frame.wait()?;
+        stream.synchronise()?;
         let computed = Instant::now();
         let (mask, confidence) = frame.result(with_confidence)?;
         let times = [sent - start, computed - sent, computed.elapsed()];

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, MAX_GRID_ROWS, Stream};
+use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, MAX_GRID_ROWS, PinnedBuffer, Stream};
 use super::pack::fragments_from_matrix;
 use crate::bilinear::Taps;
 use crate::preprocess::InputFit;
@@ -98,6 +98,14 @@ impl MaskBuffer {
     /// Returns the bytes that hold the flag and the mask, and the confidence where asked for.
     pub(crate) fn bytes(&self, with_confidence: bool) -> usize {
         Self::bytes_of(self.pixels, with_confidence)
+    }
+
+    /// Returns flag, mask and confidence of a copy on the host; the flag says that all logits are
+    /// finite.
+    pub(crate) fn split<'a>(&self, host: &'a PinnedBuffer<u8>) -> (bool, &'a [u8], &'a [u8]) {
+        let (flag, rest) = host.as_slice().split_at(FLAG_BYTES);
+        let (mask, rest) = rest.split_at(self.pixels);
+        (flag[..4] == [0; 4], mask, &rest[..self.pixels])
     }
 
     fn bytes_of(pixels: usize, with_confidence: bool) -> usize {

@@ -122,14 +122,6 @@ impl Event {
         })
     }
 
-    /// Waits until this point is reached; errs if the device fails before.
-    pub(crate) fn synchronise(&self) -> Result<(), CudaError> {
-        // SAFETY: the event lives.
-        check("cuEventSynchronize", unsafe {
-            sys::cuEventSynchronize(self.event)
-        })
-    }
-
     /// Returns the milliseconds from `start` to this point, both reached.
     pub(crate) fn milliseconds_since(&self, start: &Self) -> Result<f32, CudaError> {
         let mut milliseconds = 0.0;

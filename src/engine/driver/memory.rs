@@ -129,22 +129,21 @@ impl<T: Element> Buffer<T> {
         })
     }
 
-    /// Copies the elements in `range` to the same places of `host`, in the order of `stream`.
-    pub(crate) fn copy_range_to(
+    /// Copies the first `len` elements to `host`, in the order of `stream`.
+    pub(crate) fn copy_to(
         &self,
         host: &PinnedBuffer<T>,
-        range: Range<usize>,
+        len: usize,
         stream: &Stream,
     ) -> Result<(), CudaError> {
-        self.check_len("a copy from the device", range.end)?;
-        host.check_len(range.end)?;
-        let (from, len) = (range.start * size_of::<T>(), range.len() * size_of::<T>());
-        // SAFETY: as for `copy_range_from`.
+        self.check_len("a copy from the device", len)?;
+        host.check_len(len)?;
+        // SAFETY: as for `copy_from`.
         check("cuMemcpyDtoHAsync", unsafe {
             sys::cuMemcpyDtoHAsync_v2(
-                host.pointer.cast::<u8>().add(from).cast(),
-                self.pointer + from as u64,
-                len,
+                host.pointer.cast(),
+                self.pointer,
+                len * size_of::<T>(),
                 stream.handle(),
             )
         })
@@ -209,14 +208,10 @@ impl<T: Element> PinnedBuffer<T> {
         })
     }
 
-    /// Returns the elements in `range`, which is within the buffer. The caller has waited for copies to them.
-    pub(crate) fn slice(&self, range: Range<usize>) -> &[T] {
-        assert!(
-            range.start <= range.end && range.end <= self.len,
-            "a slice lies in its buffer"
-        );
-        // SAFETY: initialised elements of the buffer, any bytes being a value of T.
-        unsafe { std::slice::from_raw_parts(self.pointer.add(range.start), range.len()) }
+    /// Returns the elements. The caller has waited for copies to them.
+    pub(crate) fn as_slice(&self) -> &[T] {
+        // SAFETY: `len` initialised elements, any bytes being a value of T.
+        unsafe { std::slice::from_raw_parts(self.pointer, self.len) }
     }
 
     /// Returns the elements to write. The caller has waited for copies from them.

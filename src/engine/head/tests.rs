@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::driver::{GpuLimits, Graph, PinnedBuffer};
+use crate::engine::driver::{GpuLimits, Graph};
 use crate::engine::timing::microseconds_each;
 use crate::labels::{Logits, mask_from_logits};
 
@@ -114,12 +114,10 @@ fn on_the_device(
         .copy_from(&host, output.bytes(true), &stream)?;
     let features = Buffer::from_slice(gpu, &blocked(features, frame.low))?;
     head.launch(&stream, &plan, &features, &output, with_confidence)?;
-    let all = 0..output.bytes(true);
-    output.device.copy_range_to(&host, all.clone(), &stream)?;
+    output.device.copy_to(&host, output.bytes(true), &stream)?;
     stream.synchronise()?;
-    let (flag, rest) = host.slice(all).split_at(FLAG_BYTES);
-    let (mask, confidence) = rest.split_at(pixels);
-    Ok((flag[..4] == [0; 4], mask.to_vec(), confidence.to_vec()))
+    let (is_finite, mask, confidence) = output.split(&host);
+    Ok((is_finite, mask.to_vec(), confidence.to_vec()))
 }
 
 /// A logit of 16 products of values up to 10: sums in another order differ by less.

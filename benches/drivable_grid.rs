@@ -1,5 +1,5 @@
-//! How long a frame takes to become a grid of 20 m x 20 m in cells of 0.1 m on one core, and how long
-//! a camera's table of rays takes to make.
+//! How long a frame takes to become a grid of 20 m x 20 m in cells of 0.1 m on one core, how long its
+//! pitch takes to be corrected, and how long a camera's table of rays takes to make.
 //!
 //! `cargo bench --no-default-features --bench drivable_grid -- --seed 100 --frames 30` renders made
 //! frames of 1280x720 with true labels and prints medians and p95.
@@ -10,10 +10,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use ecmnet_ros::ImageView;
 use ecmnet_ros::drivable::camera::{CalibratedImage, Camera, RayTable};
 use ecmnet_ros::drivable::grid::{GridConfig, RollingGrid};
 use ecmnet_ros::drivable::ground::{GroundAttitude, GroundPlane, GroundView};
 use ecmnet_ros::drivable::observe::{Observer, Scene};
+use ecmnet_ros::drivable::pitch::{PitchFrame, PitchTracker, PitchZero};
 use ecmnet_ros::drivable::surface::SurfaceTable;
 use ecmnet_ros::msg::CameraInfo;
 use ecmnet_ros::world::{World, WorldConfig, optical_in_link};
@@ -83,6 +85,9 @@ fn main() -> Result<()> {
         ..GridConfig::default()
     })?;
     let mut updates = Vec::new();
+    let zeros = [PitchZero::Mean, PitchZero::VanishingPoint];
+    let mut trackers = zeros.map(|_| PitchTracker::default());
+    let mut corrections = zeros.map(|_| Vec::new());
     for index in 0..options.frames {
         let frame = world.frame(index * 12);
         let mask = true_mask(&frame)?;
@@ -108,22 +113,61 @@ fn main() -> Result<()> {
             fastest = fastest.min(start.elapsed().as_secs_f64() * 1e3);
         }
         updates.push(fastest);
+        let (width, height) = (first.width as usize, first.height as usize);
+        let image = ImageView::from_rgb8(width, height, &frame.rgb)?;
+        let luma_row = |row: usize, luma: &mut [u8]| {
+            let mut rgb = vec![[0; 3]; width];
+            image.rgb_row(row, &mut rgb);
+            for (luma, [_, green, _]) in luma.iter_mut().zip(rgb) {
+                *luma = green;
+            }
+        };
+        let pitch_frame = PitchFrame {
+            // As if one frame followed the other at 15 Hz: only then are they compared.
+            stamp_ns: index as i64 * 66_666_667,
+            camera: &camera,
+            optical_in_fixed: optical,
+            up: [0.0, 0.0, 1.0],
+            luma_row: &luma_row,
+            mask: &mask,
+            surfaces: &surfaces,
+        };
+        for ((tracker, zero), times) in trackers.iter_mut().zip(zeros).zip(&mut corrections) {
+            let before = tracker.clone();
+            let mut fastest = f64::INFINITY;
+            for _ in 0..REPEATS {
+                *tracker = before.clone();
+                let start = Instant::now();
+                std::hint::black_box(tracker.pitch_rad(&pitch_frame, zero));
+                fastest = fastest.min(start.elapsed().as_secs_f64() * 1e3);
+            }
+            times.push(fastest);
+        }
     }
-    updates.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        let place = (updates.len().saturating_sub(1) as f64 * share).round() as usize;
-        updates.get(place).copied().unwrap_or(f64::NAN)
-    };
     println!(
         "grid update, 20 m x 20 m at 0.1 m, 1280x720, one core, {} frames, fastest of {REPEATS} each: \
          median {:.2} ms, p95 {:.2} ms",
         options.frames,
-        at(0.5),
-        at(0.95)
+        at(&mut updates, 0.5),
+        at(&mut updates, 0.95)
     );
+    for (name, times) in ["image", "vanishing_point"].iter().zip(&mut corrections) {
+        println!(
+            "pitch_correction {name}: median {:.2} ms, p95 {:.2} ms",
+            at(times, 0.5),
+            at(times, 0.95)
+        );
+    }
     println!(
         "table of rays, 1280x720, one core: fastest of {REPEATS} {:.0} ms",
         tables.first().copied().unwrap_or(f64::NAN)
     );
     Ok(())
+}
+
+/// The value that a share of `values` does not exceed; NaN for none.
+fn at(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = (values.len().saturating_sub(1) as f64 * share).round() as usize;
+    values.get(place).copied().unwrap_or(f64::NAN)
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use ecmnet_ros::drivable::pitch::PitchZero;
 use ecmnet_ros::labels::LabelMask;
 use ecmnet_ros::world::WorldFrame;
 use ecmnet_ros::{ImageView, Segmenter, SegmenterOptions};
@@ -30,9 +31,12 @@ struct Arguments {
     /// Frequency of the nod, Hz.
     #[arg(long, default_value_t = 1.0)]
     nod_hz: f64,
-    /// Correct the pitch from the images.
-    #[arg(long)]
-    track: bool,
+    /// How far the camera looks down beyond what the transforms tell, always, degrees.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    mount_error_deg: f64,
+    /// Correct the pitch: image, vanishing_point.
+    #[arg(long, default_value = "off")]
+    pitch_correction: String,
     /// Weights that predict the masks; the true labels where none are given.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -55,7 +59,8 @@ fn main() -> Result<()> {
             frames: arguments.frames,
             nod_deg: arguments.nod_deg,
             nod_hz: arguments.nod_hz,
-            is_tracked: arguments.track,
+            mount_error_deg: arguments.mount_error_deg,
+            correction: PitchZero::of_correction(&arguments.pitch_correction),
         };
         score.add(&drive, |frame| match &segmenter {
             None => true_mask(frame),
@@ -90,6 +95,7 @@ fn print(seed: u64, score: &Score) {
         score.wrongly_free_frames,
         median(&score.update_ms)
     );
+    println!("  pitch missed by {:.3} deg", median(&score.pitch_miss_deg));
     for (at_m, errors) in [10, 20].into_iter().zip(&score.boundary) {
         println!(
             "  boundary at {at_m} m: lateral {:.3} m, along {:.3} m; beside {:.3} m ({} cells), ahead \

@@ -6,6 +6,7 @@ use ecmnet_ros::drivable::camera::{CalibratedImage, Camera, CameraError, RayTabl
 use ecmnet_ros::drivable::grid::{GridConfig, RollingGrid, UNKNOWN};
 use ecmnet_ros::drivable::ground::{GroundAttitude, GroundPlane, GroundView, optical_in_base};
 use ecmnet_ros::drivable::observe::{Evidence, Observer, Scene};
+use ecmnet_ros::drivable::pitch::{PitchFrame, PitchTracker, PitchZero};
 use ecmnet_ros::drivable::surface::SurfaceTable;
 use ecmnet_ros::labels::{ClassTable, LabelMask};
 use ecmnet_ros::msg::CameraInfo;
@@ -154,6 +155,61 @@ fn numbers_of_any_kind_give_an_error_or_a_grid_and_never_a_panic() -> Result<()>
         grid_of(&camera, &mask, &base, horizon_m).with_context(|| format!("round {round}"))?;
     }
     ensure!(refused > 50 && made > 150, "{refused} refused, {made} made");
+    Ok(())
+}
+
+#[test]
+fn the_pitch_of_any_numbers_is_a_number_within_reach_and_never_a_panic() -> Result<()> {
+    let mut draws = Draws(0x1234_5678_9abc_def1);
+    let mut trackers = [PitchTracker::default(), PitchTracker::default()];
+    let zeros = [PitchZero::Mean, PitchZero::VanishingPoint];
+    let mut made = 0;
+    for round in 0..400 {
+        let [width, height] = [draws.below(700), draws.below(300)].map(|side| side as u32);
+        let mut info = calibration(width, height);
+        info.k = info.k.map(|value| draws.number(value, 30));
+        let Ok(camera) = camera(&info) else {
+            continue;
+        };
+        made += 1;
+        let pitch_rad = [0.0, 0.1, -0.4, 0.9, 1.6][draws.below(5)];
+        let mut optical = optical_in_base([1.0, 0.0], 1.5, pitch_rad, 0.05);
+        optical.rotation = (optical.rotation).map(|row| row.map(|value| draws.number(value, 60)));
+        // Every third mask is not of the image's size.
+        let lacking = (draws.below(3) == 0) as usize;
+        let mask = LabelMask {
+            width: width as usize,
+            height: height as usize,
+            ids: vec![0; (width as usize * height as usize).saturating_sub(lacking)],
+        };
+        let slant = draws.below(9) as f64 * 0.3;
+        let luma_row = |row: usize, luma: &mut [u8]| {
+            for (column, value) in luma.iter_mut().enumerate() {
+                *value = ((column as f64 + slant * row as f64) * 20.0) as u8;
+            }
+        };
+        let frame = PitchFrame {
+            stamp_ns: match draws.below(40) {
+                0 => i64::MAX,
+                1 => i64::MIN,
+                _ => round * 66_666_667,
+            },
+            camera: &camera,
+            optical_in_fixed: optical,
+            up: [0.0, 0.0, draws.number(1.0, 20)],
+            luma_row: &luma_row,
+            mask: &mask,
+            surfaces: &surfaces(),
+        };
+        for (tracker, zero) in trackers.iter_mut().zip(zeros) {
+            let pitch_rad = tracker.pitch_rad(&frame, zero);
+            ensure!(
+                pitch_rad.abs() < 0.1,
+                "round {round}: {pitch_rad} by {zero:?}"
+            );
+        }
+    }
+    ensure!(made > 200, "{made} made");
     Ok(())
 }
 

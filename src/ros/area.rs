@@ -17,7 +17,7 @@ use crate::drivable::grid::RollingGrid;
 use crate::drivable::ground::{GroundAttitude, GroundPlane, GroundView};
 use crate::drivable::ground_mask::FoundGround;
 use crate::drivable::observe::{Observer, Scene};
-use crate::drivable::pitch::pitched_down;
+use crate::drivable::pitch::{PitchZero, pitched_down};
 use crate::drivable::surface::SurfaceTable;
 use crate::drivable::surround::Surround;
 use crate::image::ImageView;
@@ -26,7 +26,7 @@ use crate::msg::{Header, Stamp};
 use crate::pose::Pose;
 use crate::segmenter::Segmentation;
 
-use eye::{Eye, untold_pitch_rad};
+use eye::{Eye, PitchScene, untold_pitch_rad};
 use layers::Layers;
 
 /// A pose farther from the origin is none, metres.
@@ -134,6 +134,12 @@ impl Area {
         self.see(frame, poses, now)
     }
 
+    /// Returns how far a camera's last frame was taken to look down beyond what the transforms tell, degrees;
+    /// None where that is not corrected.
+    pub(super) fn pitch_correction_deg(&self, camera: CameraId) -> Option<f64> {
+        self.eyes[camera].pitch_rad.map(f64::to_degrees)
+    }
+
     fn see(
         &mut self,
         frame: &AreaFrame<'_>,
@@ -151,8 +157,16 @@ impl Area {
             _ => GroundAttitude::Level,
         };
         let plane = GroundPlane::under(&poses.base, attitude);
-        if settings.pitch_correction == "image" {
-            let pitch_rad = untold_pitch_rad(&mut eye.tracker, frame, camera, &poses, plane);
+        eye.pitch_rad = PitchZero::of_correction(&settings.pitch_correction).map(|zero| {
+            let scene = PitchScene {
+                camera,
+                poses: &poses,
+                plane,
+                surfaces: &prepared.surfaces,
+            };
+            untold_pitch_rad(&mut eye.tracker, frame, &scene, zero)
+        });
+        if let Some(pitch_rad) = eye.pitch_rad {
             poses.optical = pitched_down(&poses.optical, pitch_rad);
         }
         let view = GroundView::new(camera, &poses.optical, plane).ok_or_else(|| {

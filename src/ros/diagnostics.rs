@@ -132,6 +132,9 @@ pub(super) fn status(
         values.push(pair(&format!("drivable_area.{reason}"), count));
     }
     values.extend(latencies("drivable_area_ms", account.area_ms));
+    let pitch_deg = account.pitch_correction_deg;
+    let pitch_deg = pitch_deg.map_or_else(none, |pitch_deg| format!("{pitch_deg:.2}"));
+    values.push(pair("pitch_correction_deg", pitch_deg));
     values.extend(latencies(
         "stamp_to_publish_ms",
         account.stamp_to_publish_ms,

@@ -261,7 +261,8 @@ impl Inference {
             Ok(messages) => {
                 let ms = start.elapsed().as_secs_f64() * 1e3;
                 if self.publish(frame, &messages, outputs)? {
-                    self.shared.ledgers[frame.camera].lay(ms);
+                    let pitch_correction_deg = self.area.pitch_correction_deg(frame.camera);
+                    self.shared.ledgers[frame.camera].lay(ms, pitch_correction_deg);
                     self.lanes[frame.camera].forget_area_warning();
                 }
             }

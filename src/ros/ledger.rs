@@ -27,6 +27,7 @@ struct Entries {
     /// Why the last frame that was to be laid on the ground was not, and when.
     area_stopped: Option<(Instant, &'static str)>,
     recent_areas: VecDeque<(Instant, f64)>,
+    pitch_correction_deg: Option<f64>,
     rejected: BTreeMap<&'static str, u64>,
     recent_masks: VecDeque<(Instant, Latency)>,
     recent_rejections: VecDeque<(Instant, &'static str)>,
@@ -92,12 +93,14 @@ impl Ledger {
         self.hold().rate_limited += 1;
     }
 
-    /// Counts a frame that was laid on the ground, in so many milliseconds.
-    pub(super) fn lay(&self, ms: f64) {
+    /// Counts a frame that was laid on the ground, in so many milliseconds, looking so much farther down
+    /// than the transforms tell.
+    pub(super) fn lay(&self, ms: f64, pitch_correction_deg: Option<f64>) {
         let mut entries = self.hold();
         entries.areas += 1;
         entries.area_stopped = None;
         entries.recent_areas.push_back((Instant::now(), ms));
+        entries.pitch_correction_deg = pitch_correction_deg;
         entries.forget();
     }
 
@@ -142,6 +145,7 @@ impl Ledger {
             areas: entries.areas,
             area_stops: entries.area_stops.clone(),
             area_ms: Percentiles::of(entries.recent_areas.iter().map(|(_, ms)| *ms)),
+            pitch_correction_deg: entries.pitch_correction_deg,
             area_stopped: (entries.area_stopped)
                 .filter(|(at, _)| at.elapsed() <= WINDOW)
                 .map(|(_, reason)| reason),
@@ -206,6 +210,9 @@ pub(super) struct Account {
     pub area_stops: BTreeMap<&'static str, u64>,
     /// How long laying a frame on the ground took, within the window.
     pub area_ms: Option<Percentiles>,
+    /// How far the last one looked down beyond what the transforms tell, degrees; None where that is not
+    /// corrected.
+    pub pitch_correction_deg: Option<f64>,
     /// Why the last one could not be, where that was within the window.
     pub area_stopped: Option<&'static str>,
     /// Frames refused, by reason.

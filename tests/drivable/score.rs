@@ -6,18 +6,20 @@ use ecmnet_ros::drivable::camera::{CalibratedImage, Camera, RayTable};
 use ecmnet_ros::drivable::grid::{DrivableGrid, FREE, GridConfig, RollingGrid, UNKNOWN};
 use ecmnet_ros::drivable::ground::{GroundAttitude, GroundPlane, GroundView};
 use ecmnet_ros::drivable::observe::{Evidence, Observer, Scene};
-use ecmnet_ros::drivable::pitch::{PitchFrame, PitchTracker, pitched_down};
+use ecmnet_ros::drivable::pitch::{PitchFrame, PitchTracker, PitchZero, pitched_down};
 use ecmnet_ros::drivable::surface::SurfaceTable;
 use ecmnet_ros::labels::{ClassTable, LabelMask};
 use ecmnet_ros::msg::CameraInfo;
 use ecmnet_ros::transform::TransformBuffer;
 use ecmnet_ros::world::{
     CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, Class, Footprint, GridExtent,
-    Obstacle, World, WorldConfig, WorldFrame, optical_in_link,
+    Obstacle, Pose, World, WorldConfig, WorldFrame, optical_in_link,
 };
 
 /// Frames at the start of a drive, and after a nod sets in, that are not scored.
 const FIRST_SCORED: u64 = 5;
+/// Frames before a pitch that no transform tells is known: the tracker takes a few seconds.
+pub(crate) const KNOWN_FROM: u64 = 30;
 const CELL_M: f64 = 0.1;
 /// "At 10 m" and "at 20 m": distances from base_link.
 const BANDS_M: [[f64; 2]; 2] = [[9.5, 10.5], [19.0, 20.0]];
@@ -33,8 +35,10 @@ pub(crate) struct Drive {
     pub(crate) nod_deg: f64,
     /// Its frequency, Hz.
     pub(crate) nod_hz: f64,
-    /// Whether the tracker corrects the pitch.
-    pub(crate) is_tracked: bool,
+    /// How far the camera looks down beyond what the transforms tell, always, degrees.
+    pub(crate) mount_error_deg: f64,
+    /// What the tracker counts the pitch from; None where it is not corrected.
+    pub(crate) correction: Option<PitchZero>,
 }
 
 /// What was counted over any number of drives.
@@ -55,6 +59,8 @@ pub(crate) struct Score {
     pub(crate) wrongly_free_frames: u64,
     /// At 10 m and 20 m.
     pub(crate) boundary: [BoundaryErrors; 2],
+    /// How far the pitch that was found is from the true one, degrees a frame.
+    pub(crate) pitch_miss_deg: Vec<f64>,
     /// Time of observing and fusing, milliseconds a frame.
     pub(crate) update_ms: Vec<f64>,
 }
@@ -98,9 +104,8 @@ impl Score {
         mut mask_from_frame: impl FnMut(&WorldFrame) -> Result<LabelMask>,
     ) -> Result<()> {
         let world = made_world(drive)?;
-        let mut chain = Chain::new(&world.frame(0), drive.is_tracked)?;
-        // A tracked nod is known once the tracker has seen a few seconds of it.
-        let first = if drive.is_tracked { 30 } else { FIRST_SCORED };
+        let mut chain = Chain::new(&world.frame(0), drive)?;
+        let first = drive.correction.map_or(FIRST_SCORED, |_| KNOWN_FROM);
         for index in 0..drive.frames {
             let frame = world.frame(index);
             let mask = mask_from_frame(&frame)?;
@@ -121,6 +126,9 @@ impl Score {
         if is_scored {
             self.frames += 1;
             self.update_ms.push(update_ms);
+            let untold_rad = frame.nod_rad + chain.mount_error_rad;
+            let miss_rad = (chain.pitch_rad - untold_rad).abs();
+            self.pitch_miss_deg.push(miss_rad.to_degrees());
             self.count(chain, frame, &grid);
         }
         Ok(())
@@ -257,14 +265,18 @@ pub(crate) struct Chain {
     rays: RayTable,
     surfaces: SurfaceTable,
     transforms: TransformBuffer,
-    tracker: Option<PitchTracker>,
+    tracker: PitchTracker,
+    correction: Option<PitchZero>,
+    mount_error_rad: f64,
+    /// The pitch that was found in the last frame; 0 where it is not corrected.
+    pitch_rad: f64,
     observer: Observer,
     grid: RollingGrid,
 }
 
 impl Chain {
-    /// The chain for drives like that of `frame`.
-    pub(crate) fn new(frame: &WorldFrame, is_tracked: bool) -> Result<Self> {
+    /// The chain for a drive, of which this is a frame.
+    pub(crate) fn new(frame: &WorldFrame, drive: &Drive) -> Result<Self> {
         let info = CameraInfo {
             width: frame.camera.width,
             height: frame.camera.height,
@@ -281,14 +293,20 @@ impl Chain {
         };
         let camera = Camera::new(&info, image)?;
         let mut transforms = TransformBuffer::default();
-        transforms.insert_static("base_link", "camera_link", Some(frame.camera_in_base))?;
+        let mount_error_rad = drive.mount_error_deg.to_radians();
+        let told_up = Pose::from_euler([0.0; 3], 0.0, -mount_error_rad, 0.0);
+        let told = frame.camera_in_base.then(&told_up);
+        transforms.insert_static("base_link", "camera_link", Some(told))?;
         transforms.insert_static("camera_link", "optical", Some(optical_in_link()))?;
         Ok(Self {
             rays: RayTable::new(&camera),
             camera,
             surfaces: SurfaceTable::new(&classes()),
             transforms,
-            tracker: is_tracked.then(PitchTracker::default),
+            tracker: PitchTracker::default(),
+            correction: drive.correction,
+            mount_error_rad,
+            pitch_rad: 0.0,
             observer: Observer::default(),
             grid: RollingGrid::new(GridConfig {
                 size_m: [44.0, 44.0],
@@ -309,20 +327,25 @@ impl Chain {
         let base = self.transforms.lookup("odom", "base_link", stamp_ns)?;
         let told = self.transforms.lookup("odom", "optical", stamp_ns)?;
         let plane = GroundPlane::under(&base, GroundAttitude::Level);
-        let optical = match &mut self.tracker {
-            None => told,
-            Some(tracker) => {
-                let width = frame.camera.width as usize;
-                let pitch_rad = tracker.pitch_rad(&PitchFrame {
-                    stamp_ns,
-                    camera: &self.camera,
-                    optical_in_fixed: told,
-                    up: plane.normal,
-                    luma: |row: usize, column: usize| frame.rgb[(row * width + column) * 3 + 1],
-                });
-                pitched_down(&told, pitch_rad)
+        let luma_row = |row: usize, luma: &mut [u8]| {
+            let pixels = frame.rgb.chunks_exact(3).skip(row * luma.len());
+            for (luma, pixel) in luma.iter_mut().zip(pixels) {
+                *luma = pixel[1];
             }
         };
+        let pitch_frame = PitchFrame {
+            stamp_ns,
+            camera: &self.camera,
+            optical_in_fixed: told,
+            up: plane.normal,
+            luma_row: &luma_row,
+            mask,
+            surfaces: &self.surfaces,
+        };
+        self.pitch_rad = self
+            .correction
+            .map_or(0.0, |zero| self.tracker.pitch_rad(&pitch_frame, zero));
+        let optical = pitched_down(&told, self.pitch_rad);
         let view = GroundView::new(&self.camera, &optical, plane).context("no view")?;
         let scene = Scene {
             view: &view,

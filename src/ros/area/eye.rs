@@ -8,7 +8,8 @@ use super::AreaFrame;
 use super::ego::EgoMask;
 use crate::drivable::camera::{CalibratedImage, Camera, CameraError, RayTable};
 use crate::drivable::ground::GroundPlane;
-use crate::drivable::pitch::{PitchFrame, PitchTracker};
+use crate::drivable::pitch::{PitchFrame, PitchTracker, PitchZero};
+use crate::drivable::surface::SurfaceTable;
 use crate::msg::CameraInfo;
 
 /// What is kept of a camera from frame to frame.
@@ -18,8 +19,10 @@ pub(super) struct Eye {
     pub(super) calibrated: Option<Calibrated>,
     /// What it sees of the vehicle.
     pub(super) ego: EgoMask,
-    /// Its nod.
+    /// Its pitch beyond what its poses tell.
     pub(super) tracker: PitchTracker,
+    /// That pitch in its last frame that was laid on the ground, radians; None where it is not corrected.
+    pub(super) pitch_rad: Option<f64>,
     /// The stamp of its last frame that was laid on the ground.
     pub(super) stamp_ns: Option<i64>,
 }
@@ -82,25 +85,43 @@ impl Eye {
     }
 }
 
-/// Returns the nod that the frame's image tells, and its poses do not, radians.
+/// What tells of the pitch in a frame beside its image.
+pub(super) struct PitchScene<'a> {
+    /// The camera.
+    pub(super) camera: &'a Camera,
+    /// As the transforms tell.
+    pub(super) poses: &'a FramePoses,
+    /// The ground.
+    pub(super) plane: GroundPlane,
+    /// What the mask's classes are.
+    pub(super) surfaces: &'a SurfaceTable,
+}
+
+/// Returns the pitch that the frame's image tells, and its poses do not, radians.
 pub(super) fn untold_pitch_rad(
     tracker: &mut PitchTracker,
     frame: &AreaFrame<'_>,
-    camera: &Camera,
-    poses: &FramePoses,
-    plane: GroundPlane,
+    scene: &PitchScene<'_>,
+    zero: PitchZero,
 ) -> f64 {
-    let width = frame.image.width();
-    let pixels = frame.image.to_rgb8();
-    tracker.pitch_rad(&PitchFrame {
+    let image = frame.image;
+    let luma_row = |row: usize, luma: &mut [u8]| {
+        let mut rgb = vec![[0; 3]; image.width()];
+        image.rgb_row(row, &mut rgb);
+        for (luma, [_, green, _]) in luma.iter_mut().zip(rgb) {
+            *luma = green;
+        }
+    };
+    let pitch_frame = PitchFrame {
         stamp_ns: frame.header.stamp.as_ns(),
-        camera,
-        optical_in_fixed: poses.optical,
-        up: plane.normal,
-        luma: |row: usize, column: usize| {
-            pixels.get(row * width + column).map_or(0, |pixel| pixel[1])
-        },
-    })
+        camera: scene.camera,
+        optical_in_fixed: scene.poses.optical,
+        up: scene.plane.normal,
+        luma_row: &luma_row,
+        mask: &frame.segmentation.mask,
+        surfaces: scene.surfaces,
+    };
+    tracker.pitch_rad(&pitch_frame, zero)
 }
 
 /// Whether two calibrations say the same; their stamps may differ.

@@ -53,7 +53,7 @@ pub struct AreaSettings {
     pub camera_roll_deg: f64,
     /// `level` or `base`: what the ground is parallel to.
     pub attitude: String,
-    /// `off` or `image`: whether a nod that TF does not tell is taken from the image.
+    /// `off`, `image` or `vanishing_point`: whether pitch that TF does not tell is corrected, and from what.
     pub pitch_correction: String,
     /// How old a frame's last pose may be, milliseconds.
     pub transform_max_age_ms: i64,

@@ -230,8 +230,8 @@ pub(super) const AREA_PARAMETERS: [Parameter; COUNT] = [
         Text,
         store_text,
         pitch_correction,
-        Range::OneOf(&["off", "image"]),
-        "Whether a nod of the camera that TF does not tell is taken from the image"
+        Range::OneOf(&["off", "image", "vanishing_point"]),
+        "Whether pitch of the camera that TF does not tell is corrected: nods alone from the image, or a steady error of the mounting as well, from where the lines along the road meet"
     ),
     integer!(
         "transform_max_age_ms",

@@ -5,10 +5,11 @@ use std::ops::Range;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use super::diagnostics::{status_that, value, watch};
 use super::drivable::{AREA, FREE, GRID_TYPE, Published, UNKNOWN, is_of, played, world_node};
 use super::drive::{Drive, DriveFrame};
 use super::graph::{Graph, Peer};
-use super::parameters::{double, set};
+use super::parameters::{double, set, text};
 
 /// How many cells are free, and how many are decided otherwise.
 fn free_and_blocked(grid: &Published) -> [usize; 2] {
@@ -106,6 +107,62 @@ fn a_nod_that_no_transform_tells_is_taken_from_the_image() -> Result<()> {
     // The drive is the same each time, but on a busy machine a frame may be played twice.
     ensure!(looking < 0.04, "{looking} wrong");
     ensure!(looking < 0.75 * trusting, "{looking} of {trusting}");
+    Ok(())
+}
+
+#[test]
+#[allow(
+    clippy::print_stdout,
+    reason = "the figures are worth more than the pass"
+)]
+fn a_mounting_a_degree_off_is_told_and_corrected_as_soon_as_it_is_set() -> Result<()> {
+    const CORRECTED_FROM: usize = 10;
+    let graph = Graph::new()?;
+    let drive = Drive::record(106, 50, graph.folder())?;
+    // The recorded camera looks straight ahead.
+    let mounting =
+        ["height_m:=1.5", "x_m:=1.3", "pitch_deg:=-1.0"].map(|at| format!("camera.{at}"));
+    let arguments = mounting.iter().flat_map(|setting| ["-p", setting]);
+    let _node = world_node(&graph, &arguments.collect::<Vec<_>>())?;
+    let mut peer = graph.peer("vehicle")?;
+    watch(&mut peer)?;
+    peer.subscribe(AREA, GRID_TYPE)?;
+    drive.advertise(&mut peer)?;
+    let set_to = |peer: &mut Peer, name: &str| -> Result<bool> {
+        let results = set(peer, json!([text("pitch_correction", name)]))?;
+        Ok(results[0]["successful"] == true)
+    };
+    let told = |peer: &mut Peer, fits: &dyn Fn(&str) -> bool| {
+        let key = "pitch_correction_deg";
+        let status = status_that(peer, key, |status| fits(&value(status, key)))?;
+        anyhow::Ok(value(&status, key))
+    };
+    let (mut trusting, mut corrected) = ([0u64; 2], [0u64; 2]);
+    for (index, frame) in drive.frames.iter().enumerate() {
+        if index == CORRECTED_FROM {
+            told(&mut peer, &|deg| deg == "none")?;
+            ensure!(!set_to(&mut peer, "horizon")?, "no such correction");
+            ensure!(set_to(&mut peer, "vanishing_point")?);
+        }
+        let grid = Published::of(&played(frame, &mut peer, AREA)?)?;
+        let sums = if index < CORRECTED_FROM {
+            &mut trusting
+        } else if index >= drive.frames.len() - CORRECTED_FROM {
+            &mut corrected
+        } else {
+            continue;
+        };
+        sums[0] += wrong_cells(frame, &grid);
+        sums[1] += frame.visible().count() as u64;
+    }
+    let close = |deg: &str| deg.parse().is_ok_and(|deg: f64| (deg - 1.0).abs() < 0.2);
+    let found_deg = told(&mut peer, &close)?;
+    let [trusting, corrected] = [trusting, corrected].map(|[wrong, all]| wrong as f64 / all as f64);
+    println!(
+        "{found_deg} of 1 degree found; wrong cells: {trusting:.3} as set, {corrected:.3} corrected"
+    );
+    ensure!(corrected < 0.05, "{corrected} wrong");
+    ensure!(corrected < 0.6 * trusting, "{corrected} of {trusting}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a bench's output")]
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -115,11 +116,12 @@ fn main() -> Result<()> {
         updates.push(fastest);
         let (width, height) = (first.width as usize, first.height as usize);
         let image = ImageView::from_rgb8(width, height, &frame.rgb)?;
+        let rgb = RefCell::new(vec![[0; 3]; width]);
         let luma_row = |row: usize, luma: &mut [u8]| {
-            let mut rgb = vec![[0; 3]; width];
+            let mut rgb = rgb.borrow_mut();
             image.rgb_row(row, &mut rgb);
-            for (luma, [_, green, _]) in luma.iter_mut().zip(rgb) {
-                *luma = green;
+            for (luma, [_, green, _]) in luma.iter_mut().zip(rgb.iter()) {
+                *luma = *green;
             }
         };
         let pitch_frame = PitchFrame {

@@ -12,6 +12,8 @@ use super::surface::Surface;
 const FULL_ROWS: usize = 720;
 /// Of those rows, one in so many, and the least that a small picture keeps.
 const ROW_STEPS: [usize; 2] = [2, 4];
+/// Nearer rows are farther apart, by this share of their way from the horizon.
+const STEP_SHARE: f64 = 0.035;
 /// Rows that a picture is to have of them.
 const LOOKED_AT: usize = 180;
 /// Rows under the horizon before the first: nearer to it a road has no width.
@@ -61,7 +63,8 @@ pub(super) fn road_lines(frame: &PitchFrame<'_>, level: &LevelPicture<'_>) -> Ve
     let first_row = (horizon[1] + UNDER_HORIZON * stride as f64).max(0.0) as usize;
     let mut luma = vec![0; width];
     let mut edges = Vec::new();
-    for row in (first_row..height).step_by(row_step) {
+    let mut row = first_row;
+    while row < height {
         (frame.luma_row)(row, &mut luma);
         let looked_at = luma.iter().step_by(stride);
         let brightness: Vec<i16> = looked_at.map(|value| i16::from(*value)).collect();
@@ -71,6 +74,8 @@ pub(super) fn road_lines(frame: &PitchFrame<'_>, level: &LevelPicture<'_>) -> Ve
         };
         find_edges(&brightness, is_ground, &mut edges);
         trails.take_in(row as f64, &mut edges);
+        let under_horizon = row as f64 - horizon[1];
+        row += row_step.max((STEP_SHARE * under_horizon) as usize);
     }
     let pieces = trails.finish();
     (pieces.iter())
@@ -88,7 +93,7 @@ struct Edge {
     is_taken: bool,
 }
 
-/// Finds the strongest places of a row's changes of brightness.
+/// Finds the strongest places of a row's changes of brightness, from left to right.
 fn find_edges(brightness: &[i16], is_ground: impl Fn(usize) -> bool, edges: &mut Vec<Edge>) {
     edges.clear();
     let changes: Vec<i16> = (brightness.windows(5))
@@ -150,17 +155,18 @@ impl Trails {
         }
     }
 
-    /// Follows the trails into a row; edges that continue none begin one.
+    /// Follows the trails into a row, whose edges are in order; those that continue none begin one.
     fn take_in(&mut self, row: f64, edges: &mut [Edge]) {
         let (horizon, stride) = (self.horizon, self.stride);
         let pieces = &mut self.pieces;
         self.open.retain_mut(|trail| {
             let (expected, tolerance) = trail.expected(row, horizon, stride);
-            let miss = |edge: &Edge| (edge.column * stride - expected).abs();
-            let nearest = (edges.iter_mut())
+            let miss = |edge: &Edge| edge.column * stride - expected;
+            let begin = edges.partition_point(|edge| miss(edge) < -tolerance);
+            let nearest = (edges.iter_mut().skip(begin))
+                .take_while(|edge| miss(edge) <= tolerance)
                 .filter(|edge| !edge.is_taken && edge.rises == trail.rises)
-                .filter(|edge| miss(edge) <= tolerance)
-                .min_by(|a, b| miss(a).total_cmp(&miss(b)));
+                .min_by(|a, b| miss(a).abs().total_cmp(&miss(b).abs()));
             match nearest {
                 Some(edge) => {
                     edge.is_taken = true;
@@ -168,7 +174,8 @@ impl Trails {
                 }
                 None => trail.missed += 1,
             }
-            let is_lost = trail.missed > MOST_MISSED;
+            let most_missed = if trail.count == 1 { 0 } else { MOST_MISSED };
+            let is_lost = trail.missed > most_missed;
             let [from, to] = [trail.first, trail.last].map(|place| place[1] - horizon[1]);
             let is_long = trail.count >= FEWEST_EDGES && to > FARTHEST_RATIO * from;
             if is_lost || is_long {

@@ -73,10 +73,13 @@ pub struct PitchFrame<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct PitchTracker {
     stamp_ns: Option<i64>,
+    zero: Option<PitchZero>,
     strips: HorizonStrips,
     nod: Nod,
     vanishing_point: VanishingPoint,
+    /// Counted from the vanishing point.
     pitch_rad: f64,
+    /// The mean of what the vanishing point told, over so many seconds.
     steady_rad: f64,
     steady_s: f64,
 }
@@ -98,12 +101,16 @@ impl PitchTracker {
 
     /// Takes in a frame and returns how far the camera looks down beyond what the transforms tell,
     /// radians. Where the picture shows nothing to go by, the last value is drawn to zero, or to what the
-    /// vanishing point told before.
+    /// vanishing point told before. With another `zero` than before it begins anew.
     pub fn pitch_rad(&mut self, frame: &PitchFrame<'_>, zero: PitchZero) -> f64 {
         let Some(level) = LevelPicture::new(frame.camera, &frame.optical_in_fixed, frame.up) else {
             self.reset();
             return 0.0;
         };
+        if self.zero.replace(zero).is_some_and(|before| before != zero) {
+            self.reset();
+            self.zero = Some(zero);
+        }
         if self.stamp_ns != Some(frame.stamp_ns) {
             self.follow(frame, &level, zero);
         }
@@ -134,8 +141,9 @@ impl PitchTracker {
         let elapsed_s =
             before_ns.map_or(0.0, |before| stamp_ns.saturating_sub(before) as f64 * 1e-9);
         if elapsed_s < 0.0 {
+            let zero = self.zero;
             self.reset();
-            self.stamp_ns = Some(stamp_ns);
+            (self.stamp_ns, self.zero) = (Some(stamp_ns), zero);
             return 0.0;
         }
         if elapsed_s >= LONGEST_GAP_S {
@@ -281,7 +289,7 @@ mod tests {
             let by_lines = PitchZero::VanishingPoint;
             let pitches = followed(&mut tracker, by_lines, &road, 0..75, [&real, &told]);
             let missed_deg = most_missed_deg(&pitches[45..], 45, |t| error_rad + nod_rad(t));
-            // A tenth of a step of the pitches that are voted for, and the nod's own miss.
+            // A quarter of a step of the pitches that are voted for, and the nod's own miss.
             ensure!(
                 missed_deg < 0.15,
                 "{error_deg} deg missed by {missed_deg:.3}"

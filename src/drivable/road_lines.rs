@@ -10,12 +10,11 @@ use super::surface::Surface;
 
 /// Rows and columns that are looked at of a larger picture, about.
 const FULL_ROWS: usize = 720;
-/// Of those rows, one in so many, and the least that a small picture keeps.
+/// Of those rows, one in so many: the least and the most, by how many rows a picture is to have of them.
 const ROW_STEPS: [usize; 2] = [2, 4];
+const LOOKED_AT: usize = 180;
 /// Nearer rows are farther apart, by this share of their way from the horizon.
 const STEP_SHARE: f64 = 0.035;
-/// Rows that a picture is to have of them.
-const LOOKED_AT: usize = 180;
 /// Rows under the horizon before the first: nearer to it a road has no width.
 const UNDER_HORIZON: f64 = 12.0;
 /// Least difference of brightness of an edge, summed over two pairs of pixels.
@@ -75,7 +74,7 @@ pub(super) fn road_lines(frame: &PitchFrame<'_>, level: &LevelPicture<'_>) -> Ve
         find_edges(&brightness, is_ground, &mut edges);
         trails.take_in(row as f64, &mut edges);
         let under_horizon = row as f64 - horizon[1];
-        row += row_step.max((STEP_SHARE * under_horizon) as usize);
+        row = row.saturating_add(row_step.max((STEP_SHARE * under_horizon) as usize));
     }
     let pieces = trails.finish();
     (pieces.iter())
@@ -362,7 +361,11 @@ mod tests {
         ensure!(lines_seen(&road, looking_down(-0.6, 0.0))?.is_empty());
         let stripes = |row: usize, luma: &mut [u8]| {
             for (column, value) in luma.iter_mut().enumerate() {
-                *value = if (row + column) % 3 == 0 { 255 } else { 0 };
+                *value = if (row + column).is_multiple_of(3) {
+                    255
+                } else {
+                    0
+                };
             }
         };
         for (width, height) in [(1, 1), (2, 9), (5, 1), (7, 40), (64, 2)] {

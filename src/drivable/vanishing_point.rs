@@ -25,7 +25,7 @@ const WIDEST: f64 = 12.0;
 /// Time in which votes are forgotten, seconds.
 const FORGET_S: f64 = 1.0;
 /// Lines by which the best pitch must be ahead of all that are so many steps from it.
-const LEAST_LEAD: f64 = 2.0;
+const LEAST_LEAD: f64 = 1.0;
 const RIVAL_STEPS: usize = 8;
 
 /// The votes of the last seconds.

@@ -30,21 +30,13 @@ pub(super) struct DrawnRoad {
 
 impl DrawnRoad {
     pub(super) fn new(bend: f64, contrast: f64) -> Result<Self> {
-        let info = CameraInfo {
-            width: 1280,
-            height: 720,
-            distortion_model: "plumb_bob".into(),
-            d: vec![-0.08, 0.02, 0.0004, -0.0003, 0.0],
-            k: [914.0, 0.0, 639.5, 0.0, 914.0, 359.5, 0.0, 0.0, 1.0],
-            ..CameraInfo::default()
-        };
         let classes = ClassTable {
             names: vec!["Road".to_owned(), "Sky".to_owned()],
             palette: vec![[0; 3]; 2],
             drivable: vec![true, false],
             ignore_id: 255,
         };
-        let camera = Camera::of_own_images(&info)?;
+        let camera = camera()?;
         Ok(Self {
             rays: RayTable::new(&camera),
             camera,
@@ -108,7 +100,20 @@ impl DrawnRoad {
     }
 }
 
-/// A camera that looks as far down as told, from the height at which the road is drawn.
+/// A camera of 1280x720, 70 degrees wide.
+pub(super) fn camera() -> Result<Camera> {
+    let info = CameraInfo {
+        width: 1280,
+        height: 720,
+        distortion_model: "plumb_bob".into(),
+        d: vec![-0.08, 0.02, 0.0004, -0.0003, 0.0],
+        k: [914.0, 0.0, 639.5, 0.0, 914.0, 359.5, 0.0, 0.0, 1.0],
+        ..CameraInfo::default()
+    };
+    Ok(Camera::of_own_images(&info)?)
+}
+
+/// The pose of a camera that looks as far down as told, from the height at which the road is drawn.
 pub(super) fn looking_down(pitch_rad: f64, roll_rad: f64) -> Pose {
     optical_in_base([0.0; 2], EYE_M, pitch_rad, roll_rad)
 }

@@ -158,20 +158,8 @@ impl<'a> GroundView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msg::CameraInfo;
+    use crate::drivable::drawn_road::camera;
     use anyhow::{Context, Result, ensure};
-
-    fn camera() -> Result<Camera> {
-        let info = CameraInfo {
-            width: 1280,
-            height: 720,
-            distortion_model: "plumb_bob".into(),
-            d: vec![-0.08, 0.02, 0.0004, -0.0003, 0.0],
-            k: [914.0, 0.0, 639.5, 0.0, 914.0, 359.5, 0.0, 0.0, 1.0],
-            ..CameraInfo::default()
-        };
-        Ok(Camera::of_own_images(&info)?)
-    }
 
     #[test]
     fn a_ground_point_is_where_its_pixels_ray_meets_the_plane() -> Result<()> {

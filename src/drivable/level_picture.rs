@@ -59,23 +59,11 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drivable::drawn_road::camera;
     use crate::drivable::ground::optical_in_base;
-    use crate::msg::CameraInfo;
     use anyhow::{Context, Result, ensure};
 
     const UP: [f64; 3] = [0.0, 0.0, 1.0];
-
-    fn camera() -> Result<Camera> {
-        let info = CameraInfo {
-            width: 1280,
-            height: 720,
-            distortion_model: "plumb_bob".into(),
-            d: vec![-0.08, 0.02, 0.0004, -0.0003, 0.0],
-            k: [914.0, 0.0, 639.5, 0.0, 700.0, 359.5, 0.0, 0.0, 1.0],
-            ..CameraInfo::default()
-        };
-        Ok(Camera::of_own_images(&info)?)
-    }
 
     #[test]
     fn pitch_roll_and_lens_leave_a_far_point_where_it_is() -> Result<()> {

@@ -19,8 +19,16 @@ struct Case {
     plan: &'static str,
     image: [usize; 2],
     network: [usize; 2],
-    /// As on a card with 99 KB of shared memory and no clusters.
-    is_small_card: bool,
+    card: Card,
+}
+
+/// What the engine may use.
+#[derive(Clone, Copy)]
+enum Card {
+    All,
+    WithoutClusters,
+    /// 99 KB of shared memory, and no clusters.
+    Small,
 }
 
 /// The sizes of the benchmarks, odd ones, and an image that is resized.
@@ -31,10 +39,10 @@ const CASES: [Case; 8] = [
     Case::new("B", [512, 1024]),
     Case::new("B", [1024, 1024]),
     Case::new("A", [97, 161]).of_image([120, 200]),
-    Case::new("A", [360, 480]).on_small_card(),
+    Case::new("A", [360, 480]).on(Card::Small),
     Case::new("B", [357, 481])
         .of_image([480, 640])
-        .on_small_card(),
+        .on(Card::Small),
 ];
 
 impl Case {
@@ -43,7 +51,7 @@ impl Case {
             plan,
             image: size,
             network: size,
-            is_small_card: false,
+            card: Card::All,
         }
     }
 
@@ -51,18 +59,19 @@ impl Case {
         Self { image, ..self }
     }
 
-    const fn on_small_card(self) -> Self {
-        Self {
-            is_small_card: true,
-            ..self
-        }
+    const fn on(self, card: Card) -> Self {
+        Self { card, ..self }
     }
 
     fn engine(&self, no_overlap: bool) -> Result<Engine> {
         let weights = Weights::from_bytes(&seeded_weights(self.plan, 11)?)?;
-        let card = match self.is_small_card {
-            true => SMALL_CARD,
-            false => GpuLimits::default(),
+        let card = match self.card {
+            Card::All => GpuLimits::default(),
+            Card::WithoutClusters => GpuLimits {
+                cluster_blocks: Some(0),
+                ..GpuLimits::default()
+            },
+            Card::Small => SMALL_CARD,
         };
         let limits = GpuLimits { no_overlap, ..card };
         Ok(Engine::new(&weights, 0, limits)?)
@@ -132,9 +141,13 @@ impl std::fmt::Display for Case {
             plan,
             image: [rows, columns],
             network: [height, width],
-            is_small_card,
+            card,
         } = self;
-        let card = if *is_small_card { ", small card" } else { "" };
+        let card = match card {
+            Card::All => "",
+            Card::WithoutClusters => ", no clusters",
+            Card::Small => ", small card",
+        };
         write!(f, "plan {plan}, {rows}x{columns} to {height}x{width}{card}")
     }
 }
@@ -169,28 +182,31 @@ fn overlapping_kernels_give_the_bits_of_kernels_one_by_one() -> Result<()> {
 }
 
 /// A few frames with each kind of kernel, small enough for tools that watch every access of memory.
-fn check_few(case: &Case) -> Result<()> {
-    case.check(2, |_, _| Ok(()))
+fn check_few(card: Card) -> Result<()> {
+    for case in [
+        Case::new("A", [97, 161]).of_image([60, 50]),
+        Case::new("A", [64, 96]),
+        Case::new("B", [120, 200]),
+        Case::new("A", [1, 1]),
+    ] {
+        case.on(card).check(2, |_, _| Ok(()))?;
+    }
+    Ok(())
 }
 
 #[test]
-fn a_small_frame_resized_gives_the_bits_of_kernels_one_by_one() -> Result<()> {
-    check_few(&Case::new("A", [97, 161]).of_image([60, 50]))
+fn small_frames_give_the_bits_of_kernels_one_by_one() -> Result<()> {
+    check_few(Card::All)
 }
 
 #[test]
-fn a_small_frame_on_a_small_card_gives_the_bits_of_kernels_one_by_one() -> Result<()> {
-    check_few(&Case::new("A", [64, 96]).on_small_card())
+fn small_frames_without_clusters_give_the_bits_of_kernels_one_by_one() -> Result<()> {
+    check_few(Card::WithoutClusters)
 }
 
 #[test]
-fn a_small_frame_of_plan_b_gives_the_bits_of_kernels_one_by_one() -> Result<()> {
-    check_few(&Case::new("B", [120, 200]))
-}
-
-#[test]
-fn a_frame_of_one_pixel_gives_the_bits_of_kernels_one_by_one() -> Result<()> {
-    check_few(&Case::new("A", [1, 1]))
+fn small_frames_on_a_small_card_give_the_bits_of_kernels_one_by_one() -> Result<()> {
+    check_few(Card::Small)
 }
 
 #[test]

@@ -124,30 +124,28 @@ fn stages_equal_the_cpus_with_the_shared_memory_of_small_cards() -> anyhow::Resu
     Ok(())
 }
 
-fn compare_in_clusters_of_eight(sizes: &[[usize; 2]]) -> anyhow::Result<()> {
+/// Sizes that a cluster of 8 blocks takes, with less rows than blocks, one row each, and several.
+const OF_ONE_CLUSTER: [[usize; 2]; 6] = [[1, 1], [1, 170], [5, 3], [8, 33], [23, 30], [32, 64]];
+
+fn compare_in_clusters(cluster_blocks: u32) -> anyhow::Result<()> {
     let limits = GpuLimits {
-        cluster_blocks: Some(8),
+        cluster_blocks: Some(cluster_blocks),
         ..GpuLimits::default()
     };
     for name in ["enc3", "dec1"] {
-        compare(name, limits, sizes)?;
+        compare(name, limits, &OF_ONE_CLUSTER)?;
     }
     Ok(())
 }
 
 #[test]
-fn clusters_of_eight_equal_the_cpu_where_blocks_have_no_row() -> anyhow::Result<()> {
-    compare_in_clusters_of_eight(&[[1, 1], [1, 170], [5, 3]])
+fn stages_equal_the_cpus_in_clusters_of_eight() -> anyhow::Result<()> {
+    compare_in_clusters(8)
 }
 
 #[test]
-fn clusters_of_eight_equal_the_cpu_where_blocks_have_a_row() -> anyhow::Result<()> {
-    compare_in_clusters_of_eight(&[[8, 33]])
-}
-
-#[test]
-fn clusters_of_eight_equal_the_cpu_where_blocks_have_several_rows() -> anyhow::Result<()> {
-    compare_in_clusters_of_eight(&[[23, 30], [32, 64]])
+fn stages_equal_the_cpus_without_clusters() -> anyhow::Result<()> {
+    compare_in_clusters(0)
 }
 
 #[test]

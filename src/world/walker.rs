@@ -1,5 +1,5 @@
 //! People of a varied world: coats of several lengths, skirts, hoods and hats, bags, umbrellas,
-//! children, prams and trolleys.
+//! children, and trolleys of shops.
 
 use super::geometry::{Vec3, vec3};
 use super::person::PERSON_REACH_M;

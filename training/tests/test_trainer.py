@@ -126,8 +126,8 @@ def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
     assert names == [
         "camvid", "camvid_fast", "camvid_robust", "camvid_scratch", "camvid_varied",
-        "camvid_varied_cut", "camvid_varied_half", "cityscapes", "finetune", "finetune_cpu", "probe",
-        "world",
+        "camvid_varied_cut", "camvid_varied_half", "cityscapes", "finetune", "finetune_cpu",
+        "probe", "world",
     ]  # fmt: skip
     for name in names:
         size = (512, 1024) if name == "cityscapes" else (360, 480)

@@ -34,8 +34,8 @@ struct Arguments {
     /// How far the camera looks down beyond what the transforms tell, always, degrees.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     mount_error_deg: f64,
-    /// Correct the pitch: image, vanishing_point.
-    #[arg(long, default_value = "off")]
+    /// What corrects the pitch.
+    #[arg(long, default_value = "off", value_parser = ["off", "image", "vanishing_point"])]
     pitch_correction: String,
     /// Weights that predict the masks; the true labels where none are given.
     #[arg(long)]

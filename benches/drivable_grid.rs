@@ -6,7 +6,6 @@
 
 #![allow(clippy::print_stdout, reason = "a bench's output")]
 
-use std::cell::RefCell;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -116,14 +115,7 @@ fn main() -> Result<()> {
         updates.push(fastest);
         let (width, height) = (first.width as usize, first.height as usize);
         let image = ImageView::from_rgb8(width, height, &frame.rgb)?;
-        let rgb = RefCell::new(vec![[0; 3]; width]);
-        let luma_row = |row: usize, luma: &mut [u8]| {
-            let mut rgb = rgb.borrow_mut();
-            image.rgb_row(row, &mut rgb);
-            for (luma, [_, green, _]) in luma.iter_mut().zip(rgb.iter()) {
-                *luma = *green;
-            }
-        };
+        let luma_row = image.green_rows();
         let pitch_frame = PitchFrame {
             // As if one frame followed the other at 15 Hz: only then are they compared.
             stamp_ns: index as i64 * 66_666_667,

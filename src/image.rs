@@ -1,5 +1,6 @@
 //! Borrowed camera images: bytes, pixel format and row stride, checked once.
 
+use std::cell::RefCell;
 use std::fmt;
 
 mod colour;
@@ -314,6 +315,19 @@ impl<'a> ImageView<'a> {
     /// mirrored borders; mono is repeated. Rows past the end repeat the last one.
     pub fn rgb_row(&self, y: usize, rgb: &mut [[u8; 3]]) {
         colour::rgb_row(self, y.min(self.height - 1), rgb);
+    }
+
+    /// Returns what writes the green of row `y`, as [`ImageView::rgb_row`] has it, a byte for each column: the
+    /// brightness, about.
+    pub fn green_rows(&self) -> impl Fn(usize, &mut [u8]) {
+        let rgb = RefCell::new(vec![[0; 3]; self.width]);
+        move |y, green| {
+            let mut rgb = rgb.borrow_mut();
+            self.rgb_row(y, &mut rgb);
+            for (green, [_, of_pixel, _]) in green.iter_mut().zip(rgb.iter()) {
+                *green = *of_pixel;
+            }
+        }
     }
 
     /// Returns the whole image as packed RGB, `[height, width, 3]`.

@@ -1,6 +1,5 @@
 //! One camera over the ground: its calibration, its own parts in view, its nod.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::super::placement::FramePoses;
@@ -105,15 +104,7 @@ pub(super) fn untold_pitch_rad(
     scene: &PitchScene<'_>,
     zero: PitchZero,
 ) -> f64 {
-    let image = frame.image;
-    let rgb = RefCell::new(vec![[0; 3]; image.width()]);
-    let luma_row = |row: usize, luma: &mut [u8]| {
-        let mut rgb = rgb.borrow_mut();
-        image.rgb_row(row, &mut rgb);
-        for (luma, [_, green, _]) in luma.iter_mut().zip(rgb.iter()) {
-            *luma = *green;
-        }
-    };
+    let luma_row = frame.image.green_rows();
     let pitch_frame = PitchFrame {
         stamp_ns: frame.header.stamp.as_ns(),
         camera: scene.camera,

@@ -2,7 +2,9 @@
 //! labels, poses and drivable area. Everything is computed from the seed and the frame's index, so
 //! any frame can be made alone, on any number of threads, with the same bytes.
 
+mod bare_tree;
 mod barrier;
+mod bonnet;
 mod building;
 mod camera;
 mod contact;
@@ -14,6 +16,7 @@ mod facet;
 mod fence;
 mod furniture;
 mod geometry;
+mod glare;
 mod glazing;
 mod ground;
 mod junction;
@@ -34,6 +37,7 @@ mod shade;
 mod shadow;
 mod shot;
 mod signboard;
+mod stance;
 mod surface;
 mod thicket;
 mod traffic;
@@ -56,11 +60,13 @@ pub use truth::{
     CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, Obstacle, TruthGrid,
 };
 
+use bonnet::Bonnet;
 use camera::RayTable;
 use contact::ContactMap;
 use course::Course;
 use facet::{Facet, Viewer};
 use geometry::{Vec3, vec3};
+use glare::Glare;
 use layout::Layout;
 use light::Light;
 use motion::Motion;
@@ -74,6 +80,7 @@ use sensor::Sensor;
 use shade::Shader;
 use shadow::ShadowMap;
 use shot::Shot;
+use stance::Stance;
 use traffic::Traffic;
 use truth::{View, obstacles, truth_grid};
 
@@ -181,6 +188,9 @@ pub struct WorldFrame {
     pub obstacles: Vec<Obstacle>,
 }
 
+/// Share of the stills that are not taken from the drive.
+const STOPPED_SHARE: f32 = 0.3;
+
 /// A made world, ready to render any frame of its drive.
 pub struct World {
     config: WorldConfig,
@@ -218,6 +228,11 @@ impl World {
         let course = Course::new(seed);
         let layout = Layout::new(&course, seed, config.varied);
         let light = Light::new(seed, config.weather);
+        let light = if config.varied {
+            light.varied(seed, config.weather)
+        } else {
+            light
+        };
         let scenery = scenery(&course, &layout, seed, light.lamps, config.varied);
         let motion = Motion::new(&course, seed);
         let start = motion.pose(&course, 0.0);
@@ -250,21 +265,62 @@ impl World {
 
     /// Frame `index` of the drive.
     pub fn frame(&self, index: u64) -> WorldFrame {
-        let since_start_ns = (index as f64 * 1e9 / self.config.rate_hz).round() as i64;
+        self.exposed(index, &self.driving(index), None)
+    }
+
+    /// A picture to train on: near frame `index` of the drive, or at a stop anywhere in the world
+    /// with the camera turned, some over the vehicle's bonnet (`Class::Unlabelled`), some with
+    /// glare. Nothing that moves stands in the camera.
+    pub fn still(&self, index: u64) -> WorldFrame {
+        let mut draws = Draws::new(hash(self.config.seed, 1690), index);
+        let drive = self.driving(index);
+        let things = &self.scenery.things;
+        let stop = if draws.chance(STOPPED_SHARE) {
+            let (course, layout) = (&self.course, &self.layout);
+            Stance::stopped(course, layout, things, drive.seconds, &mut draws)
+        } else {
+            None
+        };
+        let stance = stop.unwrap_or_else(|| drive.jolted(&mut draws));
+        let bonnet = draws.chance(0.15).then(|| Bonnet::drawn(&mut draws));
+        let glare = draws.chance(0.4).then(|| Glare::drawn(&mut draws));
+        self.exposed(index, &stance, Some(&Lens { bonnet, glare }))
+    }
+
+    fn driving(&self, index: u64) -> Stance {
+        let since_start_ns = self.since_start_ns(index);
         let seconds = since_start_ns as f64 * 1e-9;
-        let base = self.motion.pose(&self.course, seconds);
-        let nod_rad = self.config.nod_deg.to_radians()
-            * (std::f64::consts::TAU * self.config.nod_hz * seconds).sin();
+        Stance {
+            base: self.motion.pose(&self.course, seconds),
+            twist: self.motion.twist(&self.course, seconds),
+            seconds,
+            ego_m: self
+                .motion
+                .distance_m(seconds)
+                .rem_euclid(self.course.length()),
+            nod_rad: self.config.nod_deg.to_radians()
+                * (std::f64::consts::TAU * self.config.nod_hz * seconds).sin(),
+        }
+    }
+
+    fn since_start_ns(&self, index: u64) -> i64 {
+        (index as f64 * 1e9 / self.config.rate_hz).round() as i64
+    }
+
+    /// What the camera sees at a stance; `lens` is for stills.
+    fn exposed(&self, index: u64, stance: &Stance, lens: Option<&Lens>) -> WorldFrame {
+        let Stance {
+            base,
+            seconds,
+            nod_rad,
+            ..
+        } = *stance;
         let nod = Pose::from_euler([0.0; 3], 0.0, nod_rad, 0.0);
         let optical = base
             .then(&self.camera_in_base)
             .then(&nod)
             .then(&optical_in_link());
         let eye = eye_from_pose(&optical);
-        let ego_m = self
-            .motion
-            .distance_m(seconds)
-            .rem_euclid(self.course.length());
         let traffic = Traffic {
             course: &self.course,
             layout: &self.layout,
@@ -272,7 +328,10 @@ impl World {
             lit: self.light.lamps,
             varied: self.config.varied,
         };
-        let moving = traffic.at(seconds, ego_m);
+        let mut moving = traffic.at(seconds, stance.ego_m);
+        if lens.is_some() {
+            moving.retain(|thing| !stance.is_blocked_by(thing));
+        }
         let things = self.near_things(&eye, &moving);
         let facets = self.visible_facets(&eye, &things);
         let triangles = triangles_from_facets(&facets, &eye, &self.camera, self.rays.reach);
@@ -298,7 +357,10 @@ impl World {
             tiles: &self.tiles,
             pixel_angle: shader.pixel_angle,
         };
-        let shot = Shot::new(&eye, &screen, &shader, self.config.height as usize);
+        let mut shot = Shot::new(&eye, &screen, &shader, self.config.height as usize);
+        if let Some(lens) = lens {
+            lens.apply(&mut shot, self.config.width as usize, &self.light);
+        }
         let view = View {
             camera: &self.camera,
             optical_in_world: optical,
@@ -309,14 +371,14 @@ impl World {
         let gain = self.light.exposure * sensor::drift(self.config.seed, seconds);
         WorldFrame {
             index,
-            stamp_ns: self.config.start_ns + since_start_ns,
+            stamp_ns: self.config.start_ns + self.since_start_ns(index),
             rgb: self.developed(&shot.radiance, gain, hash(self.config.seed, index)),
             labels: shot.labels,
             camera: self.camera,
             base_in_odom: self.odom_in_world.inverse().then(&base),
             camera_in_base: self.camera_in_base,
             nod_rad,
-            twist: self.motion.twist(&self.course, seconds),
+            twist: stance.twist,
             truth_grid,
             obstacles: obstacles(&self.config.grid, &base, &things),
         }
@@ -391,6 +453,23 @@ impl World {
                     .develop_row(out, row, width, radiance, gain, seed);
             });
         rgb
+    }
+}
+
+/// What a still has before its lens.
+struct Lens {
+    bonnet: Option<Bonnet>,
+    glare: Option<Glare>,
+}
+
+impl Lens {
+    fn apply(&self, shot: &mut Shot, width: usize, light: &Light) {
+        if let Some(bonnet) = &self.bonnet {
+            bonnet.cover(shot, width, light);
+        }
+        if let Some(glare) = &self.glare {
+            glare.spread(&mut shot.radiance, width);
+        }
     }
 }
 

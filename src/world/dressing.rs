@@ -3,6 +3,7 @@
 
 use std::f64::consts::{FRAC_PI_2, PI};
 
+use super::bare_tree::bare_tree;
 use super::barrier::{BarrierStyle, barrier};
 use super::furniture::bollard;
 use super::geometry::vec3;
@@ -101,7 +102,8 @@ impl Planter<'_> {
                 let [x, y] = self.spot(s, sign_of(index) * offset);
                 let foot = vec3(x, y, KERB_HEIGHT_M);
                 let thing = match draws.index(10) {
-                    0 | 1 if room > 2.0 => tree(foot, draws.between(3.5, 9.0), side.leafy, draws),
+                    0 if room > 2.0 => tree(foot, draws.between(3.5, 9.0), side.leafy, draws),
+                    1 if room > 2.0 => bare_tree(foot, draws.between(4.0, 12.0), draws),
                     2 if room > 1.5 => conifer(foot, draws.between(4.0, 11.0), draws),
                     3..=5 => thicket(foot, draws.between(0.7, 1.6), draws),
                     _ => bush(foot, draws.between(0.5, 1.5), draws),

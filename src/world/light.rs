@@ -132,6 +132,49 @@ impl Light {
         }
     }
 
+    /// This light as varied worlds have it: low suns, white skies over dark streets, deep dusk, wet
+    /// roads. Unless `weather` is asked for, dusk comes twice as often.
+    pub(crate) fn varied(self, seed: u64, weather: Option<Weather>) -> Self {
+        let mut draws = Draws::new(seed, 1680);
+        let dusk = weather.is_none() && draws.chance(0.13);
+        let mut light = if dusk {
+            Self::new(seed, Some(Weather::Dusk))
+        } else {
+            self
+        };
+        if light.weather == Weather::Dusk {
+            // Bright clouds over fronts that are nearly black.
+            let depth = draws.between(0.25, 1.0);
+            let cold = vec3(0.85, 1.0, 1.0).mix(vec3(1.0, 1.0, 1.0), draws.unit());
+            light.ambient = (light.ambient * depth).times(cold);
+            let bright = draws.between(0.9, 1.5);
+            light.cloud = light.cloud * bright;
+            light.horizon = (light.horizon * bright).times(cold);
+            light.zenith = light.zenith * draws.between(0.8, 1.4);
+        } else {
+            // A camera exposed for the street shows its sky white.
+            light.exposure *= draws.between(0.9, 1.5);
+            let white = draws.between(0.0, 0.9);
+            light.zenith = light.zenith.mix(light.horizon, white);
+            light.cloud_shade = light.cloud_shade.mix(light.cloud, white);
+        }
+        if light.sun_radiance.x > 0.0 && draws.chance(0.6) {
+            let elevation = draws.between(0.1, 0.4);
+            let flat = vec3(light.sun.x, light.sun.y, 0.0).unit();
+            light.sun = flat * elevation.cos() + vec3(0.0, 0.0, elevation.sin());
+            let gold = vec3(1.0, 0.93, 0.8).mix(vec3(1.0, 1.0, 1.0), draws.unit());
+            light.sun_radiance = light.sun_radiance.times(gold) * draws.between(0.8, 1.2);
+        }
+        if draws.chance(0.25) {
+            light.wet = light.wet.max(draws.between(0.3, 1.0));
+        }
+        if draws.chance(0.2) {
+            light.haze_m *= draws.between(0.35, 0.8);
+        }
+        light.bounce = light.ambient * 0.16 + light.sun_radiance * 0.05;
+        light
+    }
+
     /// Light reaching a face from sky and ground, over pi.
     #[inline]
     pub(crate) fn ambient_on(&self, normal: Vec3) -> Vec3 {

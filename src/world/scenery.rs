@@ -1,5 +1,6 @@
 //! What stands along the road, placed once for the whole loop.
 
+use super::bare_tree::bare_tree;
 use super::barrier::{BarrierStyle, barrier};
 use super::building::{BuildingShape, building};
 use super::course::Course;
@@ -282,7 +283,15 @@ impl Planter<'_> {
         let plant = |planter: &mut Self, s: f32, offset: f32, height: f32, draws: &mut Draws| {
             if planter.free(s, index, 1.5) {
                 let [x, y] = planter.spot(s, sign * offset);
-                let thing = tree(vec3(x, y, z), height, side.leafy, draws);
+                let foot = vec3(x, y, z);
+                let bare = planter.varied.as_mut().and_then(|varied| {
+                    let grown = height * varied.between(0.8, 1.4);
+                    (!varied.chance(side.leafy * 0.8)).then_some(grown)
+                });
+                let thing = match bare {
+                    Some(grown) => bare_tree(foot, grown, draws),
+                    None => tree(foot, height, side.leafy, draws),
+                };
                 planter.out.things.push(thing);
             }
         };

@@ -267,7 +267,7 @@ impl Shader<'_> {
                 let soft = light + self.light.ambient * 0.35 + through;
                 (albedo * tone).times(soft)
             }
-            Surface::Twigs(albedo, ..) => {
+            Surface::Twigs(albedo, ..) | Surface::Spray(albedo, ..) => {
                 let tone = tile.grain.at(u * 90.0, v * 90.0, 1.0);
                 (albedo * (0.6 + 0.8 * tone)).times(light)
             }

@@ -24,6 +24,8 @@ pub(crate) enum Surface {
     Leaves(Vec3, u32, f32),
     /// A haze of bare twigs, with holes that still count as the tree.
     Twigs(Vec3, u32, f32),
+    /// Twigs of a varied world's trees, as open far away as near by: colour, seed, how many.
+    Spray(Vec3, u32, f32),
     /// Clipped foliage or rough grass on a flat face.
     Hedge(Vec3, u32),
     /// Car body.
@@ -89,6 +91,7 @@ impl Surface {
             self,
             Surface::Leaves(..)
                 | Surface::Twigs(..)
+                | Surface::Spray(..)
                 | Surface::Sign(..)
                 | Surface::Railing(..)
                 | Surface::Fence(..)
@@ -166,6 +169,29 @@ pub(crate) fn coverage(
             if thin < 0.075 * density * (1.2 - square) {
                 Coverage::Solid
             } else if square < 0.45 + 0.5 * (a - 0.5) {
+                Coverage::Veil
+            } else {
+                Coverage::Hole
+            }
+        }
+        Surface::Spray(_, seed, density) => {
+            if square > 1.0 {
+                return Coverage::Hole;
+            }
+            let texel = 0.028;
+            let offset = (seed & 0xFF) as f32;
+            let k = facet.scale_m / texel;
+            let (fan, out) = (u / (v + 2.2) * 2.2, (u * u + (v + 2.2) * (v + 2.2)).sqrt());
+            // Coarser levels of the noise are all middle, which would close the crown.
+            let blur = (pixel_m / texel).min(1.9);
+            let a = tiles.fine.at(fan * k * 1.2 + offset, out * k * 0.25, blur);
+            let b = tiles
+                .fine
+                .at((fan - out * 0.6) * k * 0.8 + offset, out * k * 0.4 + 90.0, blur);
+            let thin = (a - 0.5).abs().min((b - 0.5).abs() * 1.2);
+            if thin < 0.05 * density * (1.25 - square) {
+                Coverage::Solid
+            } else if square < 0.5 + 0.7 * (a - 0.5) {
                 Coverage::Veil
             } else {
                 Coverage::Hole

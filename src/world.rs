@@ -25,6 +25,8 @@ mod light;
 mod mast;
 mod motion;
 mod noise;
+mod order;
+mod paint;
 mod person;
 mod random;
 mod raster;

@@ -4,23 +4,25 @@ use super::geometry::{Vec3, vec3};
 use super::glazing::glazing_radiance;
 use super::light::Light;
 use super::noise::NoiseTiles;
+use super::order::{Order, order_radiance, stone_albedo};
 use super::random::{Draws, floor, unit_at};
 
 /// The look of a row of houses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FacadeStyle {
     pub(super) wall: Vec3,
-    trim: Vec3,
+    pub(super) trim: Vec3,
     pub(super) frame: Vec3,
     brick: bool,
-    bay_m: f32,
+    pub(super) bay_m: f32,
     pub(crate) storey_m: f32,
     window: [f32; 2],
     sill_m: f32,
     kind: FacadeKind,
     pub(super) fascia: Vec3,
     pub(crate) roof: Vec3,
-    dirt: f32,
+    pub(super) dirt: f32,
+    pub(super) order: Order,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,6 +104,18 @@ impl FacadeStyle {
                 vec3(0.11, 0.085, 0.07),
             ]),
             dirt: draws.between(0.15, 0.45),
+            order: Order::Plain,
+        }
+    }
+
+    /// This style with an order that only varied worlds have, more often than not.
+    pub(crate) fn ordered(self, draws: &mut Draws) -> Self {
+        let order = Order::drawn(draws);
+        Self {
+            order,
+            wall: order.wall(self.wall, draws),
+            brick: self.brick && order == Order::Plain,
+            ..self
         }
     }
 
@@ -147,6 +161,9 @@ pub(crate) fn facade_radiance(
     }
     if style.kind == FacadeKind::Shop && v < style.storey_m {
         return shop_radiance(style, point, sky, tiles);
+    }
+    if style.order != Order::Plain {
+        return order_radiance(style, point, sky, tiles);
     }
     let storey = floor(v / style.storey_m) as f32;
     let rise = v - storey * style.storey_m;
@@ -205,7 +222,7 @@ pub(crate) fn facade_radiance(
     wall().times(point.light)
 }
 
-fn wall_albedo(style: &FacadeStyle, point: &FacadePoint, tiles: &NoiseTiles) -> Vec3 {
+pub(super) fn wall_albedo(style: &FacadeStyle, point: &FacadePoint, tiles: &NoiseTiles) -> Vec3 {
     let FacadePoint {
         u,
         v,
@@ -219,7 +236,9 @@ fn wall_albedo(style: &FacadeStyle, point: &FacadePoint, tiles: &NoiseTiles) -> 
     let mut k = 1.0 + style.dirt * ((mottle - 0.5) * 0.9 + (streak - 0.5) * 0.5);
     // Splashes darken the foot of every wall.
     k *= 1.0 - 0.3 * (1.0 - v / 0.6).clamp(0.0, 1.0);
-    if style.brick {
+    if style.order == Order::Stone {
+        k *= stone_albedo(u, v, pixel_m, seed);
+    } else if style.brick {
         let row = floor(v / 0.075) as f32;
         let shifted = u / 0.225 + 0.5 * (row as i32 & 1) as f32;
         let column = floor(shifted) as f32;
@@ -239,9 +258,9 @@ fn wall_albedo(style: &FacadeStyle, point: &FacadePoint, tiles: &NoiseTiles) -> 
     style.wall * k.max(0.1)
 }
 
-fn pane(point: &FacadePoint, sky: &Light, cell: f32, rise: f32) -> Vec3 {
+pub(super) fn pane(point: &FacadePoint, sky: &Light, cell: f32, rise: f32) -> Vec3 {
     let curtain = cell > 0.55 && (rise > 0.55 + 0.3 * (cell - 0.55) || cell > 0.9);
-    let inside = if sky.lamps && cell < 0.3 {
+    let inside = if sky.lamps && cell < sky.lit_windows {
         vec3(0.85, 0.62, 0.30) * (0.25 + cell)
     } else if curtain {
         vec3(0.4, 0.38, 0.34).times(point.light) * 0.45

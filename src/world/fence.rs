@@ -75,6 +75,8 @@ impl FenceBuild {
 
     fn plinth_m(self, seed: u32) -> f32 {
         match self {
+            // Some are walls to the breast with bars on top.
+            FenceBuild::Plinth if unit_at(seed, 10, 0) < 0.3 => 0.9 + 0.5 * unit_at(seed, 7, 0),
             FenceBuild::Plinth => 0.3 + 0.5 * unit_at(seed, 7, 0),
             _ => 0.0,
         }
@@ -94,7 +96,7 @@ pub(crate) fn fence_run(
     };
     let (u0, u1) = (from_m as f32, to_m as f32);
     let (foot, top) = (KERB_HEIGHT_M - 0.03, KERB_HEIGHT_M + height_m);
-    let sill = foot + build.plinth_m(seed);
+    let sill = foot + build.plinth_m(seed).min(height_m * 0.6);
     let mut list = PartList::new(Class::Building);
     if sill > foot {
         let stone = vec3(0.2, 0.185, 0.16) * (0.5 + 0.7 * unit_at(seed, 8, 0));

@@ -3,6 +3,7 @@
 use super::geometry::{Vec3, vec3};
 use super::layout::{CROSSING_REACH_M, Ground, GroundPoint, LANE_WIDTH_M, Layout, Place, Side};
 use super::noise::NoiseTiles;
+use super::paint::{painted, surfacing};
 use super::random::{floor, unit_at};
 use super::variety::{BAY_WIDTH_M, CarPark};
 
@@ -35,12 +36,12 @@ pub(crate) fn ground_albedo(
     }
     match sample.point.ground {
         Ground::Road => road(layout, sample, tiles, seed, wet),
-        Ground::Pavement => (pavement(sample, tiles, seed), 0.0),
+        Ground::Pavement => (pavement(layout, sample, tiles, seed), 0.0),
         Ground::Grass => (grass(sample, tiles), 0.0),
     }
 }
 
-fn mean_pixel(sample: &GroundSample) -> f32 {
+pub(super) fn mean_pixel(sample: &GroundSample) -> f32 {
     (sample.pixel_m * sample.stretch_m).sqrt()
 }
 
@@ -73,6 +74,9 @@ fn road(
     k *= 1.0 - 0.25 * gutter * (0.5 + mottle);
     k *= crack(sample, tiles, pixel);
     let mut albedo = vec3(tone * 0.97, tone, tone * 1.05) * k.max(0.2);
+    if layout.varied {
+        albedo = albedo.times(surfacing(layout, sample, seed));
+    }
     if let Some(lid) = manhole(s, d, seed) {
         albedo = albedo * lid;
     }
@@ -157,6 +161,11 @@ fn marking(layout: &Layout, sample: &GroundSample, seed: u32) -> (f32, Vec3) {
     let profile = &section.sides[side];
     // Paint fades into the road within a pixel's width.
     let across = |offset: f32, half: f32| line((d - offset).abs(), half, sample.pixel_m);
+    if layout.varied
+        && let Some(paint) = painted(layout, sample, seed)
+    {
+        return paint;
+    }
     if sample.point.place == Place::CarPark {
         return (bay_lines(profile, sample), WHITE);
     }
@@ -296,11 +305,11 @@ fn bay_lines(profile: &Side, sample: &GroundSample) -> f32 {
     }
 }
 
-fn line(offset: f32, half: f32, pixel: f32) -> f32 {
+pub(super) fn line(offset: f32, half: f32, pixel: f32) -> f32 {
     ((half - offset) / pixel.max(0.01) + 0.5).clamp(0.0, 1.0) * (half * 2.0 / pixel).min(1.0)
 }
 
-fn dash(s: f32, period: f32, painted: f32, pixel: f32) -> f32 {
+pub(super) fn dash(s: f32, period: f32, painted: f32, pixel: f32) -> f32 {
     let at = s - (floor(s / period) as f32) * period;
     let sharp =
         ((painted * 0.5 - (at - painted * 0.5).abs()) / pixel.max(0.02) + 0.5).clamp(0.0, 1.0);
@@ -315,7 +324,7 @@ fn kerb_stone(sample: &GroundSample, seed: u32) -> Vec3 {
     vec3(0.155, 0.15, 0.145) * if joint { 0.5 } else { tone }
 }
 
-fn pavement(sample: &GroundSample, tiles: &NoiseTiles, seed: u32) -> Vec3 {
+fn pavement(layout: &Layout, sample: &GroundSample, tiles: &NoiseTiles, seed: u32) -> Vec3 {
     let GroundSample { s, d, x, y, .. } = *sample;
     if sample.point.beyond_kerb_m < 0.15 && sample.point.beyond_kerb_m >= 0.0 {
         return kerb_stone(sample, seed);
@@ -336,6 +345,23 @@ fn pavement(sample: &GroundSample, tiles: &NoiseTiles, seed: u32) -> Vec3 {
             vec3(0.118, 0.113, 0.103)
         }
         1 => vec3(0.078, 0.077, 0.077),
+        3 => {
+            // Only the kerb tells it from the road.
+            let patch = unit_at(seed ^ 152, floor(s / 7.0), floor(d / 1.6));
+            vec3(0.98, 1.0, 1.03) * (layout.section_at(s).tarmac * (0.85 + 0.3 * patch))
+        }
+        4 => {
+            let joint = (s / 1.2).fract() < 0.02 || (d / 1.2).fract().abs() < 0.02;
+            k *= 1.0 + (if joint { 0.6 } else { 1.0 } - 1.0) * sharp;
+            vec3(0.22, 0.215, 0.20)
+        }
+        5 => {
+            let row = floor(s / 0.16) as f32;
+            let column = floor(d / 0.12 + 0.5 * (row as i32 & 1) as f32);
+            let tone = 0.6 + 0.8 * unit_at(seed ^ 153, column, row as i32);
+            k *= 1.0 + (tone - 1.0) * (1.0 - pixel / 0.08).clamp(0.0, 1.0);
+            vec3(0.10, 0.098, 0.094)
+        }
         _ => {
             let row = floor(s / 0.11) as f32;
             let shifted = d / 0.22 + 0.5 * (row as i32 & 1) as f32;

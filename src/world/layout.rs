@@ -14,6 +14,8 @@ pub(crate) const LANE_WIDTH_M: f32 = 3.2;
 pub(crate) const PARKING_WIDTH_M: f32 = 2.1;
 /// Zigzag lines run this far from a crossing, metres.
 pub(crate) const CROSSING_REACH_M: f32 = 18.0;
+/// Hatching leads to an island from this far, metres.
+pub(crate) const ISLAND_REACH_M: f32 = 14.0;
 const SIDE_ROAD_RADIUS_M: f32 = 4.0;
 const SIDE_ROAD_PAVEMENT_M: f32 = 1.8;
 
@@ -64,7 +66,8 @@ pub(crate) struct Side {
     pub(crate) pavement_m: f32,
     /// From the back of the pavement to the building line, metres.
     pub(crate) setback_m: f32,
-    /// Look of the pavement: 0 slabs, 1 asphalt, 2 bricks.
+    /// Look of the pavement: 0 slabs, 1 asphalt, 2 bricks; in varied worlds also 3 the road's own
+    /// asphalt, 4 pale concrete, 5 setts.
     pub(crate) paving: u8,
     pub(crate) trees: bool,
     pub(crate) leafy: f32,
@@ -151,6 +154,7 @@ pub(crate) struct Layout {
     pub(crate) crossings: Vec<f32>,
     /// Raised strips in the middle of the road; in varied worlds alone.
     pub(crate) islands: Vec<Island>,
+    pub(crate) varied: bool,
     metres: Vec<Metre>,
 }
 
@@ -162,6 +166,7 @@ struct Metre {
     side_road: [Option<u16>; 2],
     crossing: Option<u16>,
     island: Option<u16>,
+    island_ahead: Option<u16>,
 }
 
 impl Layout {
@@ -182,12 +187,18 @@ impl Layout {
             for metre in &mut metres[from..=(island.end_m as usize + 1).min(last)] {
                 metre.island = Some(index as u16);
             }
+            let from = (island.start_m - ISLAND_REACH_M).max(0.0) as usize;
+            let to = ((island.end_m + ISLAND_REACH_M) as usize).min(last);
+            for metre in &mut metres[from.min(to)..=to] {
+                metre.island_ahead = Some(index as u16);
+            }
         }
         Self {
             sections,
             side_roads,
             crossings,
             islands,
+            varied,
             metres,
         }
     }
@@ -295,6 +306,20 @@ impl Layout {
     pub(crate) fn crossing_near(&self, s: f32) -> Option<f32> {
         let metre = &self.metres[(s as usize).min(self.metres.len() - 1)];
         metre.crossing.map(|index| self.crossings[index as usize])
+    }
+
+    /// The side road whose mouth is at `s`, on either side, if any.
+    #[inline]
+    pub(crate) fn mouth_near(&self, s: f32) -> Option<&SideRoad> {
+        let [left, right] = self.metres[(s as usize).min(self.metres.len() - 1)].side_road;
+        left.or(right).map(|index| &self.side_roads[index as usize])
+    }
+
+    /// The island within `ISLAND_REACH_M` of `s`, if any.
+    #[inline]
+    pub(crate) fn island_near(&self, s: f32) -> Option<&Island> {
+        let metre = &self.metres[(s as usize).min(self.metres.len() - 1)];
+        metre.island_ahead.map(|index| &self.islands[index as usize])
     }
 
     /// Whether a side road, with its pavements, opens within `margin_m` of `s` on a side.

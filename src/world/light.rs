@@ -38,6 +38,8 @@ pub(crate) struct Light {
     haze_m: f32,
     /// Puddles and damp, 0..1.
     pub(crate) wet: f32,
+    /// Share of house windows with a light on after sunset.
+    pub(crate) lit_windows: f32,
     /// Lamps are lit.
     pub(crate) lamps: bool,
     /// Multiplies everything.
@@ -127,6 +129,7 @@ impl Light {
             } else {
                 (draws.unit() - 0.55).max(0.0) * 2.0
             },
+            lit_windows: 0.3,
             lamps: weather == Weather::Dusk,
             exposure: draws.between(0.8, 1.35),
         }
@@ -151,6 +154,7 @@ impl Light {
             light.cloud = light.cloud * bright;
             light.horizon = (light.horizon * bright).times(cold);
             light.zenith = light.zenith * draws.between(0.8, 1.4);
+            light.lit_windows = 0.25 * draws.unit() * draws.unit();
         } else {
             // A camera exposed for the street shows its sky white.
             light.exposure *= draws.between(0.9, 1.5);

@@ -1,5 +1,5 @@
-//! What stands out from house fronts and belongs to the building: drainpipes, pilasters, awnings,
-//! and the canopies and columns of stores.
+//! What stands out from house fronts: drainpipes, pilasters, awnings, the canopies and columns of
+//! stores, iron gates before passages, and railings before basements.
 
 use super::geometry::{Vec3, vec3};
 use super::random::Draws;
@@ -99,10 +99,61 @@ pub(crate) fn relief(front: &Front, shops: bool, draws: &mut Draws) -> Thing {
             x += step;
         }
     }
+    if draws.chance(0.22) {
+        gate(&mut list, front, length, draws);
+    }
+    if draws.chance(0.15) {
+        area_railing(&mut list, front, length, draws);
+    }
+    list.class = Class::Building;
     if shops && draws.chance(0.35) {
         awning(&mut list, front, length, draws);
     }
     Thing::new(list.parts, Footprint::Nothing, 90.0)
+}
+
+/// Bars of iron before a dark passage.
+fn gate(list: &mut PartList, front: &Front, length: f32, draws: &mut Draws) {
+    let wide = draws.between(1.0, 3.2);
+    if length < wide + 0.6 {
+        return;
+    }
+    let x0 = draws.between(0.3, length - wide - 0.3);
+    let (x1, high) = (x0 + wide, draws.between(2.0, 3.3));
+    let face = |out: f32| {
+        [
+            front.at(x0, out, 0.0),
+            front.at(x1, out, 0.0),
+            front.at(x1, out, high),
+            front.at(x0, out, high),
+        ]
+    };
+    list.class = Class::Building;
+    list.quad(face(0.03), Surface::Matte(vec3(0.012, 0.012, 0.013) * draws.between(0.5, 5.0)));
+    list.class = Class::Fence;
+    let iron = draws.pick(&[vec3(0.012, 0.012, 0.013), vec3(0.03, 0.035, 0.035)]);
+    list.quad(face(0.08), Surface::Railing(iron, draws.between(0.1, 0.16)));
+}
+
+/// Railings a step before the wall, closed at both ends.
+fn area_railing(list: &mut PartList, front: &Front, length: f32, draws: &mut Draws) {
+    let (x0, x1) = (length * draws.between(0.05, 0.4), length * draws.between(0.6, 0.95));
+    let (out, high) = (draws.between(0.5, 1.1), draws.between(0.9, 1.4));
+    let iron = Surface::Railing(vec3(0.014, 0.014, 0.015), 0.12);
+    list.class = Class::Fence;
+    let corners = [[x0, 0.0], [x0, out], [x1, out], [x1, 0.0]];
+    for pair in corners.windows(2) {
+        let p = |[x, out]: [f32; 2], z: f32| front.at(x, out, z);
+        list.quad(
+            [
+                p(pair[0], 0.0),
+                p(pair[1], 0.0),
+                p(pair[1], high),
+                p(pair[0], high),
+            ],
+            iron,
+        );
+    }
 }
 
 fn awning(list: &mut PartList, front: &Front, length: f32, draws: &mut Draws) {

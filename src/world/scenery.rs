@@ -95,6 +95,10 @@ impl Planter<'_> {
         draws: &mut Draws,
     ) -> (u16, f32, super::geometry::Vec3) {
         let style = FacadeStyle::new(kind, draws);
+        let style = match &mut self.varied {
+            Some(varied) if kind != FacadeKind::Glazed => style.ordered(varied),
+            _ => style,
+        };
         let index = self.out.styles.len() as u16;
         self.out.styles.push(style);
         self.out.styles.push(style.blank());

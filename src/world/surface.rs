@@ -178,7 +178,7 @@ pub(crate) fn coverage(
             if square > 1.0 {
                 return Coverage::Hole;
             }
-            let texel = 0.028;
+            let texel = 0.02;
             let offset = (seed & 0xFF) as f32;
             let k = facet.scale_m / texel;
             let (fan, out) = (u / (v + 2.2) * 2.2, (u * u + (v + 2.2) * (v + 2.2)).sqrt());
@@ -189,7 +189,7 @@ pub(crate) fn coverage(
                 .fine
                 .at((fan - out * 0.6) * k * 0.8 + offset, out * k * 0.4 + 90.0, blur);
             let thin = (a - 0.5).abs().min((b - 0.5).abs() * 1.2);
-            if thin < 0.05 * density * (1.25 - square) {
+            if thin < 0.042 * density * (1.25 - square) {
                 Coverage::Solid
             } else if square < 0.5 + 0.7 * (a - 0.5) {
                 Coverage::Veil

@@ -83,6 +83,9 @@ pub(crate) fn vary_sides(sections: &mut [Section], seed: u64) {
             } else {
                 rebuild(side, &mut draws);
             }
+            if draws.chance(0.5) {
+                side.paving = 3 + draws.index(3) as u8;
+            }
         }
     }
 }

@@ -4,9 +4,12 @@
 
 mod bare_tree;
 mod barrier;
+mod bicycle;
 mod bonnet;
 mod building;
 mod camera;
+mod clutter;
+mod coachwork;
 mod contact;
 mod course;
 mod crowd;

@@ -6,6 +6,8 @@ use std::f64::consts::{FRAC_PI_2, PI};
 use super::bare_tree::bare_tree;
 use super::barrier::{BarrierStyle, barrier};
 use super::furniture::bollard;
+use super::clutter::{bin, cabinet, parked_bicycle, phone_box, shelter};
+use super::coachwork::Figure;
 use super::geometry::vec3;
 use super::layout::{Boundary, Frontage, KERB_HEIGHT_M, Section, Side};
 use super::mast::lamp_mast;
@@ -26,6 +28,7 @@ impl Planter<'_> {
             for (index, side) in section.sides.iter().enumerate() {
                 let mut draws = Draws::new(hash(seed, 1650 + number as u64), index as u64);
                 self.kerbside(section, side, index, &mut draws);
+                self.clutter(section, side, index, &mut draws);
                 self.planting(section, side, index, &mut draws);
                 self.backdrop(section, side, index, &mut draws);
                 self.boards(section, side, index, &mut draws);
@@ -70,6 +73,56 @@ impl Planter<'_> {
                 self.out.things.push(thing);
             }
             s += draws.between(16.0, 48.0);
+        }
+    }
+
+    /// Bicycles at the back of the pavement, bins and cabinets, a box or a shelter.
+    fn clutter(&mut self, section: &Section, side: &Side, index: usize, draws: &mut Draws) {
+        if !side.has_pavement() {
+            return;
+        }
+        let (sign, z) = (sign_of(index), KERB_HEIGHT_M);
+        let back = side.back_m();
+        let onward = if index == 0 { 0.0 } else { PI };
+        let mut s = section.start_m + draws.between(2.0, 40.0);
+        while s < section.end_m - 6.0 {
+            if self.free(s, index, 2.0) && self.free(s + 4.0, index, 1.0) {
+                let lean = draws.between(-0.15, 0.15) as f64;
+                match draws.index(8) {
+                    0..=2 => {
+                        let (count, gap) = (1 + draws.index(6), draws.between(0.5, 1.6));
+                        let parallel = draws.chance(0.6);
+                        for number in 0..count {
+                            let turn = if parallel { lean } else { 1.2 + lean };
+                            let at = s + number as f32 * gap;
+                            let d = sign * (back - if parallel { 0.3 } else { 0.8 });
+                            let on = self.stand(at, d, z, onward + turn);
+                            self.out.things.push(parked_bicycle(&on, draws));
+                        }
+                        s += count as f32 * gap;
+                    }
+                    3 | 4 => {
+                        let d = sign * (self.layout.kerb_at(s, index) + side.verge_m + 0.6);
+                        let on = self.stand(s, d, z, lean);
+                        self.out.things.push(bin(&on, draws));
+                    }
+                    5 => {
+                        let on = self.stand(s, sign * (back - 0.3), z, lean * 0.2);
+                        self.out.things.push(cabinet(&on, draws));
+                    }
+                    6 => {
+                        let on = self.stand(s, sign * (back - 0.55), z, lean * 0.3);
+                        self.out.things.push(phone_box(&on, draws));
+                    }
+                    _ if side.pavement_m > 2.2 && side.verge_m == 0.0 => {
+                        let d = sign * (back - 1.4);
+                        let on = self.stand(s + 2.0, d, z, onward);
+                        self.out.things.push(shelter(&on, draws));
+                    }
+                    _ => {}
+                }
+            }
+            s += draws.between(12.0, 50.0);
         }
     }
 
@@ -194,7 +247,7 @@ impl Planter<'_> {
                     ]);
                     self.out
                         .things
-                        .push(vehicle(&on, kind, false, false, draws));
+                        .push(vehicle(&on, kind.varied(draws), false, false, Some(Figure::drawn(draws)), draws));
                 }
             }
         }

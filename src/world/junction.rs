@@ -5,7 +5,7 @@ use super::building::{BuildingShape, building};
 use super::facade::FacadeKind;
 use super::furniture::traffic_light;
 use super::layout::{Boundary, KERB_HEIGHT_M, SIDE_ROAD_LENGTH_M};
-use super::mast::signal_mast;
+use super::mast::{beacon, signal_mast};
 use super::random::{Draws, hash};
 use super::scenery::{Planter, sign_of};
 use super::vehicle::vehicle;
@@ -46,10 +46,10 @@ impl Planter<'_> {
                 let s = road.s_m - sign * 1.5;
                 let turn = -sign as f64 * std::f64::consts::FRAC_PI_2;
                 let on = self.stand(s, sign * out, 0.0, turn);
-                let kind = VehicleKind::drawn(&mut draws);
+                let (kind, figure) = self.coachwork(VehicleKind::drawn(&mut draws));
                 self.out
                     .things
-                    .push(vehicle(&on, kind, self.lit, false, &mut draws));
+                    .push(vehicle(&on, kind, self.lit, false, figure, &mut draws));
             }
             // Walls close the corners of the side road.
             let style = BarrierStyle::new(Boundary::Wall, &mut draws);
@@ -71,6 +71,12 @@ impl Planter<'_> {
             let mut draws = Draws::new(hash(seed, 701), number as u64);
             if draws.chance(0.5) {
                 self.lights(crossing - 2.5, &mut draws);
+            } else if self.varied.is_some() {
+                for (s, side) in [(crossing - 2.0, 0), (crossing + 2.0, 1)] {
+                    let d = sign_of(side) * (self.layout.kerb_at(s.max(0.0), side) + 0.35);
+                    let on = self.stand(s, d, KERB_HEIGHT_M, 0.0);
+                    self.out.things.push(beacon(&on));
+                }
             }
         }
     }

@@ -178,6 +178,20 @@ pub(crate) fn signal_mast(on: &Stand, state: usize, inward: f32, draws: &mut Dra
     standing(list.parts, on.origin, 0.12, MAST_REACH_M)
 }
 
+/// A beacon at a zebra crossing: a post in bands of black and white under an amber globe.
+pub(crate) fn beacon(on: &Stand) -> Thing {
+    let mut list = PartList::new(Class::Pole);
+    for band in 0..9 {
+        let tone = if band % 2 == 0 { 0.6 } else { 0.012 };
+        let low = band as f32 * 0.28 - 0.05;
+        let paint = Surface::Matte(vec3(tone, tone, tone));
+        list.limb(on.at(0.0, 0.0, low), on.at(0.0, 0.0, low + 0.25), 0.055, 0.055, paint);
+    }
+    let amber = Surface::Lamp(vec3(0.55, 0.3, 0.02));
+    list.ball(on.at(0.0, 0.0, 2.62), 0.16, 0.16, amber);
+    standing(list.parts, on.origin, 0.07, MAST_REACH_M)
+}
+
 fn head(list: &mut PartList, on: &Stand, [x, y, top]: [f32; 3], state: usize, board: bool) {
     list.class = Class::SignSymbol;
     let black = Surface::Matte(vec3(0.012, 0.012, 0.013));

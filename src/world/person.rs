@@ -1,5 +1,6 @@
 //! People on foot and on bicycles.
 
+use super::bicycle::{CRANK_M, bicycle};
 use super::geometry::{Vec3, vec3};
 use super::random::Draws;
 use super::scene::{Class, Contact, Footprint, PartList, Stand, Thing};
@@ -130,63 +131,17 @@ pub(crate) fn pedestrian(on: &Stand, stride: Option<f32>, draws: &mut Draws) -> 
     body(list, on, footprint, 0.22, 0.22, PERSON_REACH_M)
 }
 
-/// A cyclist at a stand, riding along its x axis; `turns` is the phase of the pedals.
-pub(crate) fn cyclist(on: &Stand, turns: f32, draws: &mut Draws) -> Thing {
-    let outfit = Outfit::new(draws);
+/// A cyclist at a stand, riding along its x axis; `turns` is the phase of the pedals, `coat` an
+/// albedo in place of one of the usual.
+pub(crate) fn cyclist(on: &Stand, turns: f32, coat: Option<Vec3>, draws: &mut Draws) -> Thing {
+    let mut outfit = Outfit::new(draws);
+    if let Some(coat) = coat {
+        outfit.coat = Surface::Cloth(coat, 3);
+    }
     let mut list = PartList::new(Class::Bicyclist);
     let at = |x: f32, y: f32, z: f32| on.at(x, y, z);
-    let r = 0.34;
-    let tyre = Surface::Cloth(vec3(0.014, 0.014, 0.014), 0);
-    for x in [-0.52, 0.54] {
-        list.face(
-            [
-                at(x - r, 0.0, 0.0),
-                at(x + r, 0.0, 0.0),
-                at(x + r, 0.0, 2.0 * r),
-                at(x - r, 0.0, 2.0 * r),
-            ],
-            Surface::Spokes,
-        );
-        // Seen end-on a wheel is its tyre.
-        list.limb(
-            at(x, 0.0, 0.03),
-            at(x, 0.0, 2.0 * r - 0.03),
-            0.028,
-            0.028,
-            tyre,
-        );
-    }
-    let tone = draws.pick(&[
-        vec3(0.02, 0.02, 0.02),
-        vec3(0.25, 0.02, 0.02),
-        vec3(0.02, 0.05, 0.2),
-        vec3(0.3, 0.3, 0.3),
-    ]);
-    let metal = Surface::Metal(tone);
-    let (crank, saddle, steer) = ([-0.05, 0.3], [-0.2, 0.92], [0.38, 0.86]);
-    let tube = |list: &mut PartList, a: [f32; 2], b: [f32; 2]| {
-        list.limb(
-            at(a[0], 0.0, a[1]),
-            at(b[0], 0.0, b[1]),
-            0.024,
-            0.024,
-            metal,
-        );
-    };
-    tube(&mut list, [-0.52, r], crank);
-    tube(&mut list, crank, saddle);
-    tube(&mut list, crank, steer);
-    tube(&mut list, [-0.18, 0.84], steer);
-    tube(&mut list, [-0.52, r], [-0.18, 0.8]);
-    tube(&mut list, steer, [0.54, r]);
-    tube(&mut list, steer, [0.34, 1.02]);
-    list.limb(
-        at(0.36, -0.27, 1.03),
-        at(0.36, 0.27, 1.03),
-        0.022,
-        0.022,
-        metal,
-    );
+    bicycle(&mut list, on, draws);
+    let crank = CRANK_M;
     let angle = turns * std::f32::consts::TAU;
     for (side, phase) in [(0.11f32, 0.0f32), (-0.11, std::f32::consts::PI)] {
         let (sin, cos) = (angle + phase).sin_cos();

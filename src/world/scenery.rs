@@ -3,6 +3,7 @@
 use super::bare_tree::bare_tree;
 use super::barrier::{BarrierStyle, barrier};
 use super::building::{BuildingShape, building};
+use super::coachwork::Figure;
 use super::course::Course;
 use super::facade::{FacadeKind, FacadeStyle};
 use super::furniture::{
@@ -87,6 +88,14 @@ impl Planter<'_> {
 
     pub(super) fn free(&self, s: f32, side: usize, margin_m: f32) -> bool {
         !self.layout.is_open_at(s, side, margin_m)
+    }
+
+    /// The kind of a vehicle and the figure of its body, both varied in a varied world.
+    pub(super) fn coachwork(&mut self, kind: VehicleKind) -> (VehicleKind, Option<Figure>) {
+        match &mut self.varied {
+            Some(draws) => (kind.varied(draws), Some(Figure::drawn(draws))),
+            None => (kind, None),
+        }
     }
 
     pub(super) fn style(
@@ -441,9 +450,10 @@ impl Planter<'_> {
                 let turn = turn + draws.between(-0.03, 0.03) as f64;
                 let d = sign * (side.kerb_m() - 1.05 + draws.between(-0.12, 0.08));
                 let on = self.stand(s, d, 0.0, turn);
+                let (kind, figure) = self.coachwork(kind);
                 self.out
                     .things
-                    .push(vehicle(&on, kind, false, false, draws));
+                    .push(vehicle(&on, kind, false, false, figure, draws));
             }
             s += draws.between(5.2, 6.6);
         }

@@ -1,7 +1,9 @@
 //! What moves: cars ahead and oncoming, cyclists, people; where each is at a time, from the seed.
 
+use super::coachwork::Figure;
 use super::course::Course;
 use super::crowd::Crowd;
+use super::geometry::{Vec3, vec3};
 use super::layout::{Ground, KERB_HEIGHT_M, LANE_WIDTH_M, Layout};
 use super::person::{cyclist, pedestrian};
 use super::random::{Draws, hash, smooth_noise};
@@ -49,6 +51,15 @@ impl Traffic<'_> {
         Stand::new(x, y, z, self.course.heading_at(s) + turn)
     }
 
+    /// A vehicle's kind and the figure of its body, by its own number; varied in a varied world.
+    fn coachwork(&self, kind: VehicleKind, own: u64) -> (VehicleKind, Option<Figure>) {
+        if !self.varied {
+            return (kind, None);
+        }
+        let mut draws = Draws::new(own, 803);
+        (kind.varied(&mut draws), Some(Figure::drawn(&mut draws)))
+    }
+
     fn ahead(&self, seconds: f64, ego_m: f64, out: &mut Vec<Thing>) {
         let mut draws = Draws::new(self.seed, 801);
         let mut gap = draws.between(16.0, 42.0) as f64;
@@ -57,7 +68,7 @@ impl Traffic<'_> {
             let own = self.seed.wrapping_add(car);
             // Queues form and dissolve: a car turns off, another comes out of a side road.
             let here = smooth_noise(hash(own, 820), seconds / 11.0) > -0.15;
-            let kind = VehicleKind::drawn(&mut draws);
+            let (kind, figure) = self.coachwork(VehicleKind::drawn(&mut draws), own);
             let s = ego_m + gap + swell + kind.half_length_m() as f64;
             let mut look = Draws::new(own, 802);
             let braking = smooth_noise(hash(own, 830), seconds / 2.0) > 0.3;
@@ -68,6 +79,7 @@ impl Traffic<'_> {
                     kind,
                     self.lit,
                     braking,
+                    figure,
                     &mut look,
                 ));
             }
@@ -88,7 +100,8 @@ impl Traffic<'_> {
             let start = (car as f64 + 0.55 * look.unit() as f64) * length / count as f64;
             let s = (start - speed * seconds).rem_euclid(length);
             let gap = self.course.gap(ego_m, s);
-            let kind = VehicleKind::drawn(&mut look);
+            let own = hash(self.seed, car as u64);
+            let (kind, figure) = self.coachwork(VehicleKind::drawn(&mut look), own);
             if !(-20.0..HORIZON_M).contains(&gap) {
                 continue;
             }
@@ -99,6 +112,7 @@ impl Traffic<'_> {
                 kind,
                 self.lit || look.chance(0.2),
                 false,
+                figure,
                 &mut look,
             ));
         }
@@ -126,7 +140,9 @@ impl Traffic<'_> {
                 (offset, 0.0)
             };
             let pedals = (seconds * 1.1 + look.unit() as f64).fract() as f32;
-            out.push(cyclist(&self.stand(s, d, 0.0, turn), pedals, &mut look));
+            let coat = self.varied.then(|| vivid(rider as u64)).flatten();
+            let on = self.stand(s, d, 0.0, turn);
+            out.push(cyclist(&on, pedals, coat, &mut look));
         }
     }
 
@@ -219,4 +235,18 @@ impl Traffic<'_> {
             }
         }
     }
+}
+
+/// The bright coat that every other rider of a varied world wears.
+fn vivid(rider: u64) -> Option<Vec3> {
+    let mut draws = Draws::new(rider, 804);
+    let coat = draws.pick(&[
+        vec3(0.55, 0.6, 0.05),
+        vec3(0.5, 0.55, 0.08),
+        vec3(0.6, 0.2, 0.03),
+        vec3(0.35, 0.02, 0.03),
+        vec3(0.5, 0.5, 0.48),
+        vec3(0.05, 0.25, 0.45),
+    ]);
+    draws.chance(0.5).then_some(coat)
 }

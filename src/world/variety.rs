@@ -76,7 +76,7 @@ pub(crate) fn vary_sides(sections: &mut [Section], seed: u64) {
             let roll = draws.unit();
             if roll < 0.2 {
                 store(side, &mut draws);
-            } else if roll < 0.25 {
+            } else if roll < 0.23 {
                 side.frontage = Frontage::Green;
                 side.boundary = Boundary::Fence(FenceBuild::Hoarding);
                 side.setback_m = draws.between(25.0, 38.0);
@@ -95,10 +95,11 @@ fn store(side: &mut Side, draws: &mut Draws) {
     side.boundary = draws.pick(&[
         Boundary::Open,
         Boundary::Open,
+        Boundary::Open,
+        Boundary::Hedge,
         Boundary::Hedge,
         Boundary::Railing,
         Boundary::Fence(FenceBuild::Rails),
-        Boundary::Fence(FenceBuild::Boards),
         Boundary::Fence(FenceBuild::Mesh),
     ]);
     side.setback_m = draws.between(9.0, 24.0);
@@ -117,8 +118,8 @@ fn rebuild(side: &mut Side, draws: &mut Draws) {
     use FenceBuild::*;
     let share = match (side.frontage, side.boundary) {
         (Frontage::Shops, _) | (Frontage::Terrace, Boundary::Open) => 0.0,
-        (_, Boundary::Hedge) => 0.3,
-        _ => 0.6,
+        (_, Boundary::Hedge) => 0.2,
+        _ => 0.4,
     };
     if !draws.chance(share) {
         return;

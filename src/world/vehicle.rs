@@ -1,5 +1,6 @@
 //! Cars, vans, lorries and buses: a side profile drawn out to a body, glass, wheels and lamps.
 
+use super::coachwork::Figure;
 use super::geometry::{Vec3, vec3};
 use super::random::Draws;
 use super::scene::{Class, Contact, PartList, Stand, Thing};
@@ -7,18 +8,28 @@ use super::surface::Surface;
 use super::vehicle_body::{Body, VehicleKind};
 
 /// A vehicle whose middle is at the stand's origin, facing along its x axis. `lit` turns its
-/// lamps on, `braking` its brake lamps.
+/// lamps on, `braking` its brake lamps; `figure` rounds and stretches a varied world's body.
 pub(crate) fn vehicle(
     on: &Stand,
     kind: VehicleKind,
     lit: bool,
     braking: bool,
+    figure: Option<Figure>,
     draws: &mut Draws,
 ) -> Thing {
-    let body = kind.body();
+    // A figure draws a body in its own frame and moves it to the stand at last.
+    let place = *on;
+    let on = &figure.map_or(place, |_| Stand::new(0.0, 0.0, 0.0, 0.0));
+    let rounded = figure.map(|figure| figure.body(kind));
+    let body = rounded.as_ref().unwrap_or_else(|| kind.body());
     let paint = Surface::Paint(paint_tone(kind, draws));
     let mut list = PartList::new(Class::Car);
     let n = body.contour.len();
+    // Where a panel is cut across the body and, as shares of its height, along the flank.
+    let (strips, levels): (&[f32], &[f32]) = match figure {
+        Some(_) => (&[1.0, 0.6, 0.0, -0.6, -1.0], &[0.0, 0.5, 1.0]),
+        None => (&[1.0, -1.0], &[0.0, 1.0]),
+    };
     // Half width at a height: straight to the window line, then tapering to the roof.
     let roof = body.contour.iter().fold(0.0f32, |m, p| m.max(p[1]));
     let half = |x: f32, z: f32| {
@@ -30,27 +41,44 @@ pub(crate) fn vehicle(
     for i in 0..n - 1 {
         let ([x0, z0], [x1, z1]) = (body.contour[i], body.contour[i + 1]);
         let (w0, w1) = (half(x0, z0), half(x1, z1));
+        for pair in strips.windows(2) {
+            let [a, b] = [pair[0], pair[1]];
+            let corners = [
+                p(x0, w0 * a, z0),
+                p(x0, w0 * b, z0),
+                p(x1, w1 * b, z1),
+                p(x1, w1 * a, z1),
+            ];
+            list.quad(corners, paint);
+        }
         let corners = [p(x0, w0, z0), p(x0, -w0, z0), p(x1, -w1, z1), p(x1, w1, z1)];
-        list.quad(corners, paint);
         if body.glass.contains(&i) {
             pane(&mut list, corners, 0.07);
         }
         for side in [-1.0, 1.0] {
-            flank(&mut list, on, body, [x0, z0], [x1, z1], side, &half, paint);
+            let (a, b) = ([x0, z0], [x1, z1]);
+            flank(&mut list, on, body, a, b, side, &half, levels, paint);
         }
     }
     side_windows(&mut list, on, body, &half);
     wheels(&mut list, on, body);
     lamps(&mut list, on, kind, body, lit, braking, draws);
-    let length = kind.half_length_m();
+    let mut length = kind.half_length_m();
     let [rear, front] = body.ends_m();
-    let footprint = on.rectangle(rear, front, -body.half_width, body.half_width);
+    let footprint = if let Some(figure) = figure {
+        figure.shape(&mut list.parts, &place, length);
+        length *= figure.scale[0];
+        let [rear, front] = [rear, front].map(|x| x * figure.scale[0]);
+        place.rectangle(rear, front, -body.half_width, body.half_width)
+    } else {
+        place.rectangle(rear, front, -body.half_width, body.half_width)
+    };
     let mut thing = Thing::new(list.parts, footprint, 130.0);
     thing.contact = Some(Contact {
-        centre: on.origin,
+        centre: place.origin,
         half_length_m: length - 0.1,
         half_width_m: body.half_width - 0.05,
-        axis: [on.cos, on.sin],
+        axis: [place.cos, place.sin],
         depth: 0.88,
     });
     thing
@@ -108,6 +136,7 @@ fn flank(
     b: [f32; 2],
     side: f32,
     half: &impl Fn(f32, f32) -> f32,
+    levels: &[f32],
     paint: Surface,
 ) {
     let sill = body.contour[0][1];
@@ -117,7 +146,16 @@ fn flank(
     }
     let p = |x: f32, z: f32| on.at(x, side * half(x, z), z);
     let (low0, low1) = (z0.min(body.belt), z1.min(body.belt));
-    list.quad([p(x0, sill), p(x1, sill), p(x1, low1), p(x0, low0)], paint);
+    for pair in levels.windows(2) {
+        let up = |low: f32, f: f32| sill * (1.0 - f) + low * f;
+        let corners = [
+            p(x0, up(low0, pair[0])),
+            p(x1, up(low1, pair[0])),
+            p(x1, up(low1, pair[1])),
+            p(x0, up(low0, pair[1])),
+        ];
+        list.quad(corners, paint);
+    }
     if z0 > body.belt || z1 > body.belt {
         list.quad([p(x0, low0), p(x1, low1), p(x1, z1), p(x0, z0)], paint);
     }

@@ -1,5 +1,7 @@
 //! Kinds of vehicle and the outline of their bodies.
 
+use std::borrow::Cow;
+
 use super::random::Draws;
 
 /// Kinds of vehicle.
@@ -11,14 +13,21 @@ pub(crate) enum VehicleKind {
     Van,
     Lorry,
     Bus,
+    /// Short, tall and round; in varied worlds alone.
+    City,
+    /// Upright, with a tall bonnet; in varied worlds alone.
+    OffRoader,
+    /// A box with a sloping nose; in varied worlds alone.
+    Carrier,
 }
 
 /// A body: contour from rear bumper over the roof to front bumper, metres.
+#[derive(Clone)]
 pub(crate) struct Body {
     /// (x, z) points.
-    pub(crate) contour: &'static [[f32; 2]],
+    pub(crate) contour: Cow<'static, [[f32; 2]]>,
     /// Indices of contour segments that are glass.
-    pub(crate) glass: &'static [usize],
+    pub(crate) glass: Cow<'static, [usize]>,
     pub(crate) half_width: f32,
     /// Height of the window line.
     pub(crate) belt: f32,
@@ -32,8 +41,8 @@ pub(crate) struct Body {
     pub(crate) wheel: f32,
 }
 
-const HATCHBACK: Body = Body {
-    contour: &[
+static HATCHBACK: Body = Body {
+    contour: Cow::Borrowed(&[
         [-1.88, 0.28],
         [-1.95, 0.62],
         [-1.86, 0.92],
@@ -45,8 +54,8 @@ const HATCHBACK: Body = Body {
         [1.75, 0.80],
         [1.93, 0.62],
         [1.95, 0.28],
-    ],
-    glass: &[2, 6],
+    ]),
+    glass: Cow::Borrowed(&[2, 6]),
     half_width: 0.84,
     belt: 0.92,
     taper: 0.20,
@@ -55,8 +64,8 @@ const HATCHBACK: Body = Body {
     axles: [-1.2, 1.25],
     wheel: 0.30,
 };
-const SALOON: Body = Body {
-    contour: &[
+static SALOON: Body = Body {
+    contour: Cow::Borrowed(&[
         [-2.25, 0.30],
         [-2.32, 0.70],
         [-2.22, 0.95],
@@ -68,8 +77,8 @@ const SALOON: Body = Body {
         [2.0, 0.80],
         [2.22, 0.60],
         [2.24, 0.28],
-    ],
-    glass: &[3, 6],
+    ]),
+    glass: Cow::Borrowed(&[3, 6]),
     half_width: 0.88,
     belt: 0.95,
     taper: 0.22,
@@ -78,8 +87,8 @@ const SALOON: Body = Body {
     axles: [-1.4, 1.4],
     wheel: 0.315,
 };
-const ESTATE: Body = Body {
-    contour: &[
+static ESTATE: Body = Body {
+    contour: Cow::Borrowed(&[
         [-2.2, 0.32],
         [-2.28, 0.75],
         [-2.2, 1.05],
@@ -91,8 +100,8 @@ const ESTATE: Body = Body {
         [1.95, 0.95],
         [2.18, 0.70],
         [2.2, 0.32],
-    ],
-    glass: &[2, 6],
+    ]),
+    glass: Cow::Borrowed(&[2, 6]),
     half_width: 0.90,
     belt: 1.06,
     taper: 0.18,
@@ -101,8 +110,8 @@ const ESTATE: Body = Body {
     axles: [-1.35, 1.4],
     wheel: 0.345,
 };
-const VAN: Body = Body {
-    contour: &[
+static VAN: Body = Body {
+    contour: Cow::Borrowed(&[
         [-2.6, 0.38],
         [-2.62, 1.0],
         [-2.58, 1.95],
@@ -113,8 +122,8 @@ const VAN: Body = Body {
         [2.4, 1.02],
         [2.6, 0.75],
         [2.62, 0.35],
-    ],
-    glass: &[5],
+    ]),
+    glass: Cow::Borrowed(&[5]),
     half_width: 0.97,
     belt: 1.2,
     taper: 0.12,
@@ -123,8 +132,8 @@ const VAN: Body = Body {
     axles: [-1.6, 1.75],
     wheel: 0.34,
 };
-const LORRY: Body = Body {
-    contour: &[
+static LORRY: Body = Body {
+    contour: Cow::Borrowed(&[
         [-4.2, 0.6],
         [-4.22, 1.0],
         [-4.22, 3.4],
@@ -135,8 +144,8 @@ const LORRY: Body = Body {
         [3.75, 1.75],
         [3.85, 1.0],
         [3.85, 0.4],
-    ],
-    glass: &[6],
+    ]),
+    glass: Cow::Borrowed(&[6]),
     half_width: 1.2,
     belt: 1.6,
     taper: 0.0,
@@ -145,8 +154,8 @@ const LORRY: Body = Body {
     axles: [-2.7, 2.7],
     wheel: 0.47,
 };
-const BUS: Body = Body {
-    contour: &[
+static BUS: Body = Body {
+    contour: Cow::Borrowed(&[
         [-5.2, 0.4],
         [-5.25, 1.3],
         [-5.2, 2.4],
@@ -156,8 +165,8 @@ const BUS: Body = Body {
         [5.25, 1.15],
         [5.3, 0.9],
         [5.3, 0.35],
-    ],
-    glass: &[1, 5],
+    ]),
+    glass: Cow::Borrowed(&[1, 5]),
     half_width: 1.25,
     belt: 1.25,
     taper: 0.04,
@@ -165,6 +174,76 @@ const BUS: Body = Body {
     windows: [-5.0, 4.9],
     axles: [-3.1, 3.0],
     wheel: 0.48,
+};
+
+static CITY: Body = Body {
+    contour: Cow::Borrowed(&[
+        [-1.72, 0.28],
+        [-1.80, 0.60],
+        [-1.76, 0.95],
+        [-1.55, 1.38],
+        [-1.05, 1.53],
+        [-0.2, 1.56],
+        [0.42, 1.47],
+        [1.15, 1.02],
+        [1.55, 0.88],
+        [1.80, 0.62],
+        [1.80, 0.28],
+    ]),
+    glass: Cow::Borrowed(&[2, 6]),
+    half_width: 0.80,
+    belt: 0.95,
+    taper: 0.17,
+    pillars: &[-0.95, 0.0],
+    windows: [-1.5, 0.95],
+    axles: [-1.15, 1.2],
+    wheel: 0.285,
+};
+static OFF_ROADER: Body = Body {
+    contour: Cow::Borrowed(&[
+        [-2.15, 0.42],
+        [-2.22, 0.85],
+        [-2.2, 1.2],
+        [-2.05, 1.75],
+        [-1.6, 1.84],
+        [-0.1, 1.85],
+        [0.4, 1.78],
+        [0.95, 1.25],
+        [1.95, 1.12],
+        [2.15, 0.9],
+        [2.15, 0.42],
+    ]),
+    glass: Cow::Borrowed(&[2, 6]),
+    half_width: 0.93,
+    belt: 1.2,
+    taper: 0.13,
+    pillars: &[-1.2, -0.15],
+    windows: [-1.95, 0.75],
+    axles: [-1.35, 1.4],
+    wheel: 0.39,
+};
+static CARRIER: Body = Body {
+    contour: Cow::Borrowed(&[
+        [-2.15, 0.3],
+        [-2.22, 0.7],
+        [-2.18, 1.05],
+        [-1.98, 1.62],
+        [-1.5, 1.76],
+        [0.0, 1.76],
+        [0.7, 1.62],
+        [1.55, 1.05],
+        [2.05, 0.86],
+        [2.2, 0.62],
+        [2.2, 0.3],
+    ]),
+    glass: Cow::Borrowed(&[2, 6]),
+    half_width: 0.91,
+    belt: 1.06,
+    taper: 0.2,
+    pillars: &[-1.1, 0.0],
+    windows: [-1.9, 1.35],
+    axles: [-1.35, 1.45],
+    wheel: 0.315,
 };
 
 impl Body {
@@ -185,6 +264,17 @@ impl VehicleKind {
         ])
     }
 
+    /// The same kind, or for some cars one that only varied worlds have.
+    pub(crate) fn varied(self, draws: &mut Draws) -> Self {
+        use VehicleKind::*;
+        match self {
+            Hatchback | Saloon | Estate => {
+                draws.pick(&[self, self, self, City, City, OffRoader, Carrier])
+            }
+            _ => self,
+        }
+    }
+
     /// Its outline.
     pub(crate) fn body(self) -> &'static Body {
         match self {
@@ -194,6 +284,9 @@ impl VehicleKind {
             VehicleKind::Van => &VAN,
             VehicleKind::Lorry => &LORRY,
             VehicleKind::Bus => &BUS,
+            VehicleKind::City => &CITY,
+            VehicleKind::OffRoader => &OFF_ROADER,
+            VehicleKind::Carrier => &CARRIER,
         }
     }
 

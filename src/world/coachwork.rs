@@ -1,0 +1,77 @@
+//! The bodies of a varied world's vehicles: outlines with cut corners, rounded in plan and at the
+//! sides, each stretched a little in its own way.
+
+use super::random::Draws;
+use super::scene::{Part, Shape, Stand};
+use super::vehicle_body::{Body, VehicleKind};
+
+/// How one vehicle differs from others of its kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figure {
+    /// Along, across and upward.
+    pub(crate) scale: [f32; 3],
+    /// How far the corners of nose and tail lie behind their middle, metres.
+    nose_m: f32,
+    /// How far the sills and the shoulders lie inside the flanks' middle, metres.
+    flank_m: f32,
+    /// Share of each edge of the outline that is cut from its ends.
+    cut: f32,
+}
+
+impl Figure {
+    pub(crate) fn drawn(draws: &mut Draws) -> Self {
+        Self {
+            scale: [
+                draws.between(0.93, 1.06),
+                draws.between(0.95, 1.0),
+                draws.between(0.94, 1.06),
+            ],
+            nose_m: draws.between(0.1, 0.32),
+            flank_m: draws.between(0.02, 0.07),
+            cut: draws.between(0.1, 0.2),
+        }
+    }
+
+    /// The kind's body with its corners cut.
+    pub(super) fn body(&self, kind: VehicleKind) -> Body {
+        let plain = kind.body();
+        let points = &plain.contour;
+        let mut contour = Vec::with_capacity(points.len() * 2);
+        contour.push(points[0]);
+        for pair in points.windows(2) {
+            let ([x0, z0], [x1, z1]) = (pair[0], pair[1]);
+            for f in [self.cut, 1.0 - self.cut] {
+                contour.push([x0 + (x1 - x0) * f, z0 + (z1 - z0) * f]);
+            }
+        }
+        contour.extend(points.last());
+        Body {
+            contour: contour.into(),
+            // Edge i of the plain outline lies between points 2i + 1 and 2i + 2.
+            glass: plain.glass.iter().map(|i| 2 * i + 1).collect(),
+            ..plain.clone()
+        }
+    }
+
+    /// Rounds parts in the vehicle's own frame and moves them to their place; `half_length_m` is
+    /// that of the plain body.
+    pub(super) fn shape(&self, parts: &mut [Part], place: &Stand, half_length_m: f32) {
+        let [kx, ky, kz] = self.scale;
+        for part in parts {
+            let points: &mut [_] = match &mut part.shape {
+                Shape::Quad(corners, _) => corners,
+                Shape::Triangle(corners, _) => corners,
+                Shape::Limb(..) | Shape::Ball(..) => continue,
+            };
+            for p in points {
+                let end = (p.x / half_length_m).clamp(-1.1, 1.1);
+                let edge = p.y.abs().min(1.0);
+                let behind = self.nose_m * end.powi(3).abs() * end.signum() * edge * edge;
+                let height = (p.z - 0.62) / 0.4;
+                let inward = self.flank_m * (height * height).min(1.0) * p.y.signum();
+                let aside = if p.y.abs() > 0.5 { p.y - inward } else { p.y };
+                *p = place.at((p.x - behind) * kx, aside * ky, p.z * kz);
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod bicycle;
 mod bonnet;
 mod building;
 mod camera;
+mod church;
 mod clutter;
 mod coachwork;
 mod contact;

@@ -5,7 +5,9 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::bare_tree::bare_tree;
 use super::barrier::{BarrierStyle, barrier};
+use super::facade::{FacadeKind, FacadeStyle};
 use super::furniture::bollard;
+use super::church::{Masonry, church};
 use super::clutter::{bin, cabinet, parked_bicycle, phone_box, shelter};
 use super::coachwork::Figure;
 use super::geometry::vec3;
@@ -32,6 +34,7 @@ impl Planter<'_> {
                 self.planting(section, side, index, &mut draws);
                 self.backdrop(section, side, index, &mut draws);
                 self.boards(section, side, index, &mut draws);
+                self.churches(section, side, index, &mut draws);
                 if let Some(park) = CarPark::of(side) {
                     self.car_park(section, side, index, park, &mut draws);
                 }
@@ -208,6 +211,40 @@ impl Planter<'_> {
             }
             s += draws.between(0.4, 1.6) * every;
         }
+    }
+
+    /// A church on open ground, or one whose tower looks over the houses.
+    fn churches(&mut self, section: &Section, side: &Side, index: usize, draws: &mut Draws) {
+        let s = section.start_m + draws.between(0.2, 0.6) * (section.end_m - section.start_m);
+        let share = if side.frontage == Frontage::Green {
+            0.35
+        } else {
+            0.12
+        };
+        if !draws.chance(share) || !self.free(s + 16.0, index, 22.0) {
+            return;
+        }
+        let beyond = match side.frontage {
+            Frontage::Green => draws.between(9.0, 15.0),
+            _ => side.setback_m + draws.between(17.0, 26.0),
+        };
+        let d = sign_of(index) * (side.back_m() + beyond);
+        let away = sign_of(index) as f64 * FRAC_PI_2;
+        let turn = if side.frontage == Frontage::Green && draws.chance(0.5) {
+            0.0
+        } else {
+            away
+        };
+        let style = FacadeStyle::new(FacadeKind::House, draws).in_stone(draws);
+        let number = self.out.styles.len() as u16;
+        self.out.styles.extend([style, style.blank()]);
+        let masonry = Masonry {
+            style: number,
+            roof: style.roof,
+            seed: draws.bits() as u32,
+        };
+        let on = self.stand(s, d, KERB_HEIGHT_M - 0.05, turn);
+        self.out.things.extend(church(&on, masonry, draws));
     }
 
     fn car_park(

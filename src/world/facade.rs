@@ -119,6 +119,16 @@ impl FacadeStyle {
         }
     }
 
+    /// This style in stone.
+    pub(crate) fn in_stone(self, draws: &mut Draws) -> Self {
+        Self {
+            order: Order::Stone,
+            wall: Order::Stone.wall(self.wall, draws),
+            brick: false,
+            ..self
+        }
+    }
+
     /// This style without openings.
     pub(crate) fn blank(&self) -> Self {
         Self {

@@ -4,7 +4,7 @@ use super::barrier::{BarrierStyle, across};
 use super::building::{BuildingShape, building};
 use super::facade::FacadeKind;
 use super::furniture::traffic_light;
-use super::layout::{Boundary, KERB_HEIGHT_M, SIDE_ROAD_LENGTH_M};
+use super::layout::{Boundary, Frontage, KERB_HEIGHT_M, SIDE_ROAD_LENGTH_M, SideRoad};
 use super::mast::{beacon, signal_mast};
 use super::random::{Draws, hash};
 use super::scenery::{Planter, sign_of};
@@ -55,11 +55,12 @@ impl Planter<'_> {
             let style = BarrierStyle::new(Boundary::Wall, &mut draws);
             for edge in [-1.0f32, 1.0] {
                 let s = road.s_m + edge * (road.half_width_m + 1.95);
+                let end = self.terrace(road, edge).unwrap_or(kerb + 40.0);
                 self.out.things.push(across(
                     self.course,
                     s as f64,
                     sign * (kerb + 5.5),
-                    sign * (kerb + 40.0),
+                    sign * end,
                     &style,
                 ));
             }
@@ -79,6 +80,48 @@ impl Planter<'_> {
                 }
             }
         }
+    }
+
+    /// In a varied world, houses along one edge of a side road; returns where they begin.
+    fn terrace(&mut self, road: &SideRoad, edge: f32) -> Option<f32> {
+        let mut draws = Draws::new(self.varied.as_mut()?.bits(), 1);
+        if draws.chance(0.35) {
+            return None;
+        }
+        let s = road.s_m + edge * (road.half_width_m + 2.0);
+        let profile = &self.layout.section_at(s.max(0.0)).sides[road.side];
+        if profile.frontage == Frontage::Retail {
+            return None;
+        }
+        // Behind the houses of the street, which are up to 11 m deep.
+        let begin = profile.building_line_m().min(profile.back_m() + 12.0) + 11.5;
+        let end = self.layout.kerb_at(road.s_m, road.side) + SIDE_ROAD_LENGTH_M - 1.0;
+        let kind = draws.pick(&[FacadeKind::House, FacadeKind::House, FacadeKind::Shop]);
+        let sign = sign_of(road.side);
+        let heading = self.course.heading_at(road.s_m as f64);
+        let back = [heading.cos() as f32 * edge, heading.sin() as f32 * edge];
+        let storeys = 2 + draws.index(2);
+        let mut from = begin;
+        while from + 4.0 < end {
+            let to = (from + draws.between(4.5, 9.0)).min(end);
+            let (style, storey_m, roof) = self.style(kind, &mut draws);
+            let shape = BuildingShape {
+                height_m: storeys as f32 * storey_m + draws.between(0.2, 0.6),
+                depth_m: draws.between(7.0, 9.0),
+                roof_m: draws.between(2.2, 3.4),
+                chimneys: true,
+                style,
+                roof,
+                seed: draws.bits() as u32,
+                base_z: KERB_HEIGHT_M - 0.05,
+            };
+            let (a, b) = (self.spot(s, sign * from), self.spot(s, sign * to));
+            self.out
+                .things
+                .push(building(a, b, back, &shape, &mut draws));
+            from = to;
+        }
+        (from > begin).then_some(begin)
     }
 
     fn lights(&mut self, s: f32, draws: &mut Draws) {

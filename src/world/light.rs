@@ -136,14 +136,19 @@ impl Light {
     }
 
     /// This light as varied worlds have it: low suns, white skies over dark streets, deep dusk, wet
-    /// roads. Unless `weather` is asked for, dusk comes twice as often.
+    /// roads. Unless `weather` is asked for, dusk and sun come more often.
     pub(crate) fn varied(self, seed: u64, weather: Option<Weather>) -> Self {
         let mut draws = Draws::new(seed, 1680);
-        let dusk = weather.is_none() && draws.chance(0.13);
-        let mut light = if dusk {
-            Self::new(seed, Some(Weather::Dusk))
-        } else {
-            self
+        let other = match draws.index(8) {
+            _ if weather.is_some() => None,
+            0 => Some(Weather::Dusk),
+            1 => Some(Weather::Sunny),
+            2 => Some(Weather::Fair),
+            _ => None,
+        };
+        let mut light = match other {
+            Some(_) => Self::new(seed, other),
+            None => self,
         };
         if light.weather == Weather::Dusk {
             // Bright clouds over fronts that are nearly black.
@@ -172,9 +177,11 @@ impl Light {
         if draws.chance(0.25) {
             light.wet = light.wet.max(draws.between(0.3, 1.0));
         }
-        if draws.chance(0.2) {
-            light.haze_m *= draws.between(0.35, 0.8);
-        }
+        light.haze_m *= if draws.chance(0.08) {
+            draws.between(0.35, 0.8)
+        } else {
+            draws.between(1.2, 2.5)
+        };
         light.bounce = light.ambient * 0.16 + light.sun_radiance * 0.05;
         light
     }

@@ -99,10 +99,10 @@ pub(crate) fn relief(front: &Front, shops: bool, draws: &mut Draws) -> Thing {
             x += step;
         }
     }
-    if draws.chance(0.22) {
+    if draws.chance(0.16) {
         gate(&mut list, front, length, draws);
     }
-    if draws.chance(0.15) {
+    if draws.chance(0.1) {
         area_railing(&mut list, front, length, draws);
     }
     list.class = Class::Building;

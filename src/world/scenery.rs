@@ -132,6 +132,12 @@ impl Planter<'_> {
         };
         let row = self.style(kind, draws);
         let row_storeys = 2 + draws.index(2);
+        // Streets of towns are closer than those of villages.
+        let more = self
+            .varied
+            .as_mut()
+            .map_or(0, |varied| varied.chance(0.35) as usize);
+        let row_storeys = row_storeys + more;
         let mut s = section.start_m + draws.between(0.0, 1.0);
         while s < section.end_m - 3.0 {
             let (width, gap, own_style, storeys, flat) = match side.frontage {
@@ -146,7 +152,7 @@ impl Planter<'_> {
                     draws.between(5.5, 13.0),
                     0.0,
                     true,
-                    2 + draws.index(2),
+                    2 + draws.index(2) + more,
                     draws.chance(0.25),
                 ),
                 Frontage::Suburb => (
@@ -299,7 +305,7 @@ impl Planter<'_> {
                 let foot = vec3(x, y, z);
                 let bare = planter.varied.as_mut().and_then(|varied| {
                     let grown = height * varied.between(0.8, 1.4);
-                    (!varied.chance(side.leafy * 0.8)).then_some(grown)
+                    (!varied.chance(side.leafy * 0.5)).then_some(grown)
                 });
                 let thing = match bare {
                     Some(grown) => bare_tree(foot, grown, draws),

@@ -139,6 +139,9 @@ impl Traffic<'_> {
             } else {
                 (offset, 0.0)
             };
+            if self.varied && rider % 5 == 0 {
+                continue;
+            }
             let pedals = (seconds * 1.1 + look.unit() as f64).fract() as f32;
             let coat = self.varied.then(|| vivid(rider as u64)).flatten();
             let on = self.stand(s, d, 0.0, turn);

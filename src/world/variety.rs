@@ -76,7 +76,7 @@ pub(crate) fn vary_sides(sections: &mut [Section], seed: u64) {
             let roll = draws.unit();
             if roll < 0.2 {
                 store(side, &mut draws);
-            } else if roll < 0.23 {
+            } else if roll < 0.22 {
                 side.frontage = Frontage::Green;
                 side.boundary = Boundary::Fence(FenceBuild::Hoarding);
                 side.setback_m = draws.between(25.0, 38.0);
@@ -119,7 +119,7 @@ fn rebuild(side: &mut Side, draws: &mut Draws) {
     let share = match (side.frontage, side.boundary) {
         (Frontage::Shops, _) | (Frontage::Terrace, Boundary::Open) => 0.0,
         (_, Boundary::Hedge) => 0.2,
-        _ => 0.4,
+        _ => 0.3,
     };
     if !draws.chance(share) {
         return;

@@ -5,6 +5,9 @@ use super::random::Draws;
 use super::scene::{Part, Shape, Stand};
 use super::vehicle_body::{Body, VehicleKind};
 
+/// Half width of the flat part of nose and tail, metres.
+const FLAT_M: f32 = 0.4;
+
 /// How one vehicle differs from others of its kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figure {
@@ -65,7 +68,8 @@ impl Figure {
             };
             for p in points {
                 let end = (p.x / half_length_m).clamp(-1.1, 1.1);
-                let edge = p.y.abs().min(1.0);
+                // The middle stays flat, where plates and grilles are.
+                let edge = ((p.y.abs() - FLAT_M) / 0.45).clamp(0.0, 1.0);
                 let behind = self.nose_m * end.powi(3).abs() * end.signum() * edge * edge;
                 let height = (p.z - 0.62) / 0.4;
                 let inward = self.flank_m * (height * height).min(1.0) * p.y.signum();

@@ -27,7 +27,7 @@ pub(crate) fn vehicle(
     let n = body.contour.len();
     // Where a panel is cut across the body and, as shares of its height, along the flank.
     let (strips, levels): (&[f32], &[f32]) = match figure {
-        Some(_) => (&[1.0, 0.6, 0.0, -0.6, -1.0], &[0.0, 0.5, 1.0]),
+        Some(_) => (&[1.0, 0.75, 0.45, -0.45, -0.75, -1.0], &[0.0, 0.5, 1.0]),
         None => (&[1.0, -1.0], &[0.0, 1.0]),
     };
     // Half width at a height: straight to the window line, then tapering to the roof.
@@ -53,7 +53,10 @@ pub(crate) fn vehicle(
         }
         let corners = [p(x0, w0, z0), p(x0, -w0, z0), p(x1, -w1, z1), p(x1, w1, z1)];
         if body.glass.contains(&i) {
-            pane(&mut list, corners, 0.07);
+            match figure {
+                Some(_) => bent_pane(&mut list, corners, strips),
+                None => pane(&mut list, corners, 0.07),
+            }
         }
         for side in [-1.0, 1.0] {
             let (a, b) = ([x0, z0], [x1, z1]);
@@ -121,6 +124,27 @@ fn pane(list: &mut PartList, corners: [Vec3; 4], inset: f32) {
     for sign in [-0.012, 0.012] {
         let shifted = corners.map(|c| c.mix(middle, inset) + normal * sign);
         list.quad(shifted, Surface::Glass);
+    }
+}
+
+/// Glass in strips, to follow a panel that is bent across.
+fn bent_pane(list: &mut PartList, [a, b, c, d]: [Vec3; 4], strips: &[f32]) {
+    let normal = (b - a).cross(d - a).unit();
+    // From the left edge to the right one at the foot and at the head.
+    let at = |strip: f32, up: f32| {
+        let f = 0.5 - 0.46 * strip;
+        a.mix(b, f).mix(d.mix(c, f), 0.06 + 0.88 * up)
+    };
+    for pair in strips.windows(2) {
+        for sign in [-0.015, 0.015] {
+            let corners = [
+                at(pair[0], 0.0),
+                at(pair[1], 0.0),
+                at(pair[1], 1.0),
+                at(pair[0], 1.0),
+            ];
+            list.quad(corners.map(|corner| corner + normal * sign), Surface::Glass);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod furniture;
 mod geometry;
 mod glare;
 mod glazing;
+mod grime;
 mod ground;
 mod junction;
 mod layout;
@@ -254,7 +255,11 @@ impl World {
             light,
             motion,
             tiles: NoiseTiles::new(seed),
-            sensor: Sensor::new(&mut Draws::new(seed, 6)),
+            sensor: if config.varied {
+                Sensor::new(&mut Draws::new(seed, 6)).varied(&mut Draws::new(seed, 1681))
+            } else {
+                Sensor::new(&mut Draws::new(seed, 6))
+            },
             odom_in_world: Pose::from_euler(start.translation, 0.0, 0.0, heading),
         })
     }

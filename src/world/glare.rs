@@ -23,8 +23,8 @@ impl Glare {
     pub(crate) fn drawn(draws: &mut Draws) -> Self {
         let strength = draws.unit();
         Self {
-            near: 0.16 * strength * strength,
-            even: 0.07 * draws.unit() * strength,
+            near: 0.13 * strength * strength,
+            even: 0.05 * draws.unit() * strength,
         }
     }
 

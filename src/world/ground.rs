@@ -2,6 +2,7 @@
 
 use super::geometry::{Vec3, vec3};
 use super::layout::{CROSSING_REACH_M, Ground, GroundPoint, LANE_WIDTH_M, Layout, Place, Side};
+use super::grime::stains;
 use super::noise::NoiseTiles;
 use super::paint::{painted, surfacing};
 use super::random::{floor, unit_at};
@@ -61,6 +62,9 @@ fn road(
     let coarse = tiles.grain.at(x * 31.0, y * 31.0, pixel * 31.0);
     let mut k = 1.0 + 0.34 * (broad - 0.5) + 0.22 * (mottle - 0.5);
     k += 0.5 * (grain - 0.5) + 0.3 * (coarse - 0.5);
+    if layout.varied {
+        k += stains(sample, tiles, pixel);
+    }
     let mut tone = section.tarmac;
     if sample.point.place == Place::Street {
         // Wheel tracks are polished; the strip between them catches oil.
@@ -334,6 +338,9 @@ fn pavement(layout: &Layout, sample: &GroundSample, tiles: &NoiseTiles, seed: u3
     let grain = tiles.grain.at(x * 60.0, y * 60.0, pixel * 60.0);
     let mut k = 1.0 + 0.4 * (broad - 0.5) + 0.35 * (grain - 0.5);
     let sharp = (1.0 - pixel / 0.12).clamp(0.0, 1.0);
+    if layout.varied {
+        k += stains(sample, tiles, pixel);
+    }
     let base = match sample.point.paving {
         0 => {
             let row = floor(d / 0.6) as f32;

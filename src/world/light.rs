@@ -38,6 +38,8 @@ pub(crate) struct Light {
     haze_m: f32,
     /// Puddles and damp, 0..1.
     pub(crate) wet: f32,
+    /// How stained and mottled everything is, 0..1; in varied worlds alone.
+    pub(crate) grime: f32,
     /// Share of house windows with a light on after sunset.
     pub(crate) lit_windows: f32,
     /// Lamps are lit.
@@ -129,6 +131,7 @@ impl Light {
             } else {
                 (draws.unit() - 0.55).max(0.0) * 2.0
             },
+            grime: 0.0,
             lit_windows: 0.3,
             lamps: weather == Weather::Dusk,
             exposure: draws.between(0.8, 1.35),
@@ -182,6 +185,7 @@ impl Light {
         } else {
             draws.between(1.2, 2.5)
         };
+        light.grime = draws.between(0.25, 1.0);
         light.bounce = light.ambient * 0.16 + light.sun_radiance * 0.05;
         light
     }

@@ -33,6 +33,14 @@ impl Sensor {
         }
     }
 
+    /// This camera as varied worlds have it: some blur less or sharpen the edges.
+    pub(crate) fn varied(self, draws: &mut super::random::Draws) -> Self {
+        Self {
+            blur: draws.between(-0.07, 0.16),
+            ..self
+        }
+    }
+
     /// One row of RGB bytes from the radiance of the whole image.
     pub(crate) fn develop_row(
         &self,

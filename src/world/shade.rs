@@ -6,6 +6,7 @@ use super::facade::{FacadePoint, FacadeStyle, facade_radiance};
 use super::facet::Facet;
 use super::fence::fence_albedo;
 use super::geometry::{UP, Vec3, vec3};
+use super::grime::{grime, street};
 use super::ground::{GroundSample, ground_albedo};
 use super::layout::{Ground, GroundPoint, KERB_HEIGHT_M, Layout, Place};
 use super::light::Light;
@@ -195,6 +196,14 @@ impl Shader<'_> {
             )
         };
         let tile = self.tiles;
+        // A varied world's coats mirror a street of bright and dark, and more of it.
+        let polished = |(mirror, fresnel): (Vec3, f32), more: f32| {
+            if !self.layout.varied {
+                return (mirror, fresnel);
+            }
+            let direction = mirrored();
+            (mirror * street(direction, tile), fresnel + more)
+        };
         let colour = match facet.surface {
             Surface::Facade(style, seed) => {
                 let height_m = facet.uv[2][1];
@@ -262,7 +271,11 @@ impl Shader<'_> {
                     .at(u * k * 1.7, v * k * 1.7 + offset, pixel_m / 0.03);
                 let deep = 0.62 + 0.38 * normal.z.max(-0.6);
                 let through = self.light.sun_radiance * (0.12 * sunlit.max(0.3));
-                let tone = deep * (0.30 + 1.1 * clump * clump + 0.7 * grain);
+                let tone = if self.layout.varied {
+                    deep * (0.08 + 1.5 * clump * clump + 0.9 * grain)
+                } else {
+                    deep * (0.30 + 1.1 * clump * clump + 0.7 * grain)
+                };
                 // Leaves let light through, so the underside of a crown is not black.
                 let soft = light + self.light.ambient * 0.35 + through;
                 (albedo * tone).times(soft)
@@ -280,14 +293,14 @@ impl Shader<'_> {
             }
             Surface::Paint(albedo) => {
                 let dust = tile.fine.at((p.x + p.y) * 15.0, p.z * 15.0, pixel_m * 15.0);
-                let (mirror, fresnel) = clear_coat(1.0);
+                let (mirror, fresnel) = polished(clear_coat(1.0), 0.07);
                 let low = 0.7 + 0.3 * ((p.z - 0.25) / 0.5).clamp(0.0, 1.0);
                 (albedo * (low * (0.9 + 0.2 * dust)))
                     .times(light)
                     .mix(mirror, fresnel)
             }
             Surface::Glass => {
-                let (mirror, fresnel) = clear_coat(1.0);
+                let (mirror, fresnel) = polished(clear_coat(1.0), 0.12);
                 let inside = vec3(0.012, 0.013, 0.015).times(self.light.ambient);
                 inside.mix(mirror, (fresnel + 0.14).min(0.9))
             }
@@ -337,6 +350,11 @@ impl Shader<'_> {
                 let row = v > 0.02 && v < 0.09;
                 (if letter && row { albedo * 0.15 } else { albedo }).times(light)
             }
+        };
+        let colour = if self.layout.varied {
+            colour * grime(facet, uv, p, pixel_m, self.light.grime, tile)
+        } else {
+            colour
         };
         self.light.through_haze(colour, z)
     }

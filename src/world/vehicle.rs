@@ -64,6 +64,9 @@ pub(crate) fn vehicle(
         }
     }
     side_windows(&mut list, on, body, &half);
+    if figure.is_some() {
+        trim(&mut list, on, body, &half, draws);
+    }
     wheels(&mut list, on, body);
     lamps(&mut list, on, kind, body, lit, braking, draws);
     let mut length = kind.half_length_m();
@@ -216,6 +219,49 @@ fn side_windows(list: &mut PartList, on: &Stand, body: &Body, half: &impl Fn(f32
                     [p(x0, low), p(x1, low), p(x1, t1), p(x0, t0)],
                     Surface::Glass,
                 );
+            }
+        }
+    }
+}
+
+/// Gaps of doors, handles, a strip along the flank, mirrors, and dark bumpers on some.
+fn trim(
+    list: &mut PartList,
+    on: &Stand,
+    body: &Body,
+    half: &impl Fn(f32, f32) -> f32,
+    draws: &mut Draws,
+) {
+    let black = Surface::Matte(vec3(0.01, 0.01, 0.011));
+    let sill = body.contour[0][1];
+    let [rear, front] = body.windows;
+    let strip = draws.chance(0.4);
+    let bumper = draws.chance(0.35);
+    for side in [-1.0f32, 1.0] {
+        let p = |x: f32, z: f32| on.at(x, side * (half(x, z) + 0.01), z);
+        let mut face = |[x0, x1]: [f32; 2], [z0, z1]: [f32; 2]| {
+            list.quad([p(x0, z0), p(x1, z0), p(x1, z1), p(x0, z1)], black);
+        };
+        let doors = [rear + 0.25, front - 0.1];
+        for &x in body.pillars.iter().chain(&doors) {
+            face([x - 0.011, x + 0.011], [sill + 0.05, body.belt]);
+            face([x + 0.06, x + 0.24], [body.belt - 0.14, body.belt - 0.1]);
+        }
+        face([body.axles[0], body.axles[1]], [sill - 0.02, sill + 0.06]);
+        if strip {
+            face(body.axles, [body.belt * 0.56, body.belt * 0.63]);
+        }
+        let mirror = on.at(front - 0.05, side * (body.half_width + 0.1), body.belt + 0.08);
+        list.ball(mirror, 0.1, 0.08, black);
+    }
+    if bumper {
+        let [rear, front] = body.ends_m();
+        for x in [rear - 0.012, front + 0.012] {
+            let p = |y: f32, z: f32| on.at(x, y, z);
+            let w = body.half_width * 0.95;
+            for pair in [-w, -0.4, 0.4, w].windows(2) {
+                let [a, b] = [pair[0], pair[1]];
+                list.quad([p(a, 0.34), p(b, 0.34), p(b, 0.56), p(a, 0.56)], black);
             }
         }
     }

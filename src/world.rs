@@ -294,7 +294,7 @@ impl World {
         };
         let stance = stop.unwrap_or_else(|| drive.jolted(&mut draws));
         let bonnet = draws.chance(0.15).then(|| Bonnet::drawn(&mut draws));
-        let glare = draws.chance(0.4).then(|| Glare::drawn(&mut draws));
+        let glare = draws.chance(0.3).then(|| Glare::drawn(&mut draws));
         self.exposed(index, &stance, Some(&Lens { bonnet, glare }))
     }
 

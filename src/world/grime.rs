@@ -20,10 +20,10 @@ pub(super) fn grime(
 ) -> f32 {
     let share = match facet.surface {
         Surface::Lamp(_) | Surface::Plate(_) | Surface::Glass => return 1.0,
-        Surface::Sign(..) | Surface::Paint(_) => 0.3,
-        Surface::Facade(..) => 1.0,
-        _ if facet.class == Class::Pedestrian || facet.class == Class::Bicyclist => 1.1,
-        _ => 0.8,
+        Surface::Sign(..) | Surface::Paint(_) => 0.35,
+        Surface::Facade(..) => 0.75,
+        _ if facet.class == Class::Pedestrian || facet.class == Class::Bicyclist => 1.5,
+        _ => 1.0,
     };
     let (a, b) = if facet.round == Round::Flat {
         (u, v)
@@ -39,7 +39,7 @@ pub(super) fn grime(
 /// What is added to the tone of roads and pavements.
 #[inline]
 pub(super) fn stains(sample: &GroundSample, tiles: &NoiseTiles, pixel: f32) -> f32 {
-    0.4 * speckle([sample.x, sample.y], pixel, tiles)
+    0.22 * speckle([sample.x, sample.y], pixel, tiles)
 }
 
 /// Mottling around 0 whose features are a few pixels wide at any distance.
@@ -50,7 +50,7 @@ fn speckle([a, b]: [f32; 2], pixel_m: f32, tiles: &NoiseTiles) -> f32 {
     let k = 1.0 / texel_m;
     let fine = tiles.fine.at(a * k, b * k, 1.0) - 0.5;
     let broad = tiles.broad.at(a * k * 0.7, b * k * 0.7, 1.0) - 0.5;
-    1.3 * fine + 0.9 * broad
+    1.3 * fine + 0.8 * broad
 }
 
 /// How bright the street is that a polished coat mirrors in a direction, about 1.

@@ -155,7 +155,7 @@ impl Light {
         };
         if light.weather == Weather::Dusk {
             // Bright clouds over fronts that are nearly black.
-            let depth = draws.between(0.25, 1.0);
+            let depth = draws.between(0.4, 1.1);
             let cold = vec3(0.85, 1.0, 1.0).mix(vec3(1.0, 1.0, 1.0), draws.unit());
             light.ambient = (light.ambient * depth).times(cold);
             let bright = draws.between(0.9, 1.5);
@@ -165,7 +165,7 @@ impl Light {
             light.lit_windows = 0.25 * draws.unit() * draws.unit();
         } else {
             // A camera exposed for the street shows its sky white.
-            light.exposure *= draws.between(0.9, 1.5);
+            light.exposure *= draws.between(1.0, 1.7);
             let white = draws.between(0.0, 0.9);
             light.zenith = light.zenith.mix(light.horizon, white);
             light.cloud_shade = light.cloud_shade.mix(light.cloud, white);
@@ -185,7 +185,7 @@ impl Light {
         } else {
             draws.between(1.2, 2.5)
         };
-        light.grime = draws.between(0.25, 1.0);
+        light.grime = draws.between(0.15, 0.9);
         light.bounce = light.ambient * 0.16 + light.sun_radiance * 0.05;
         light
     }

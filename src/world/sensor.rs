@@ -17,26 +17,21 @@ impl Sensor {
     pub(crate) fn new(draws: &mut super::random::Draws) -> Self {
         let contrast = draws.between(1.0, 1.35);
         let gamma = 1.0 / draws.between(2.05, 2.35);
-        let curve = (0..CURVE_STEPS)
-            .map(|i| {
-                let linear = i as f32 / (CURVE_STEPS - 1) as f32;
-                let plain = linear.powf(gamma);
-                let bent = plain + (contrast - 1.0) * (plain - 0.45) * (1.0 - plain) * plain * 4.0;
-                bent.clamp(0.0, 1.0) * 255.0
-            })
-            .collect();
         Self {
-            curve,
+            curve: tone_curve(contrast, gamma),
             noise: draws.between(1.2, 3.6),
             vignette: draws.between(0.05, 0.3),
             blur: draws.between(0.08, 0.2),
         }
     }
 
-    /// This camera as varied worlds have it: some blur less or sharpen the edges.
+    /// This camera as varied worlds have it: more contrast, and less blur or sharpened edges.
     pub(crate) fn varied(self, draws: &mut super::random::Draws) -> Self {
+        let (blur, contrast) = (draws.between(-0.07, 0.14), draws.between(1.1, 1.9));
+        let gamma = 1.0 / draws.between(2.0, 2.4);
         Self {
-            blur: draws.between(-0.07, 0.16),
+            curve: tone_curve(contrast, gamma),
+            blur,
             ..self
         }
     }
@@ -87,6 +82,18 @@ impl Sensor {
             }
         }
     }
+}
+
+/// Bytes of linear light in `CURVE_STEPS` steps from 0 to 1.
+fn tone_curve(contrast: f32, gamma: f32) -> Vec<f32> {
+    (0..CURVE_STEPS)
+        .map(|i| {
+            let linear = i as f32 / (CURVE_STEPS - 1) as f32;
+            let plain = linear.powf(gamma);
+            let bent = plain + (contrast - 1.0) * (plain - 0.45) * (1.0 - plain) * plain * 4.0;
+            bent.clamp(0.0, 1.0) * 255.0
+        })
+        .collect()
 }
 
 /// Exposure drift of a frame: within an eighth of a stop, slow.

@@ -22,7 +22,7 @@ pub(super) fn grime(
         Surface::Lamp(_) | Surface::Plate(_) | Surface::Glass => return 1.0,
         Surface::Sign(..) | Surface::Paint(_) => 0.35,
         Surface::Facade(..) => 0.75,
-        _ if facet.class == Class::Pedestrian || facet.class == Class::Bicyclist => 1.5,
+        _ if facet.class == Class::Pedestrian || facet.class == Class::Bicyclist => 1.2,
         _ => 1.0,
     };
     let (a, b) = if facet.round == Round::Flat {

@@ -99,7 +99,7 @@ pub(crate) fn relief(front: &Front, shops: bool, draws: &mut Draws) -> Thing {
             x += step;
         }
     }
-    if draws.chance(0.16) {
+    if draws.chance(0.12) {
         gate(&mut list, front, length, draws);
     }
     if draws.chance(0.1) {

@@ -183,7 +183,7 @@ impl Spot {
         let [x, y] = course.point(self.s, self.d).map(|v| v as f32);
         let (sin, cos) = (course.heading_at(self.s) + self.turn).sin_cos();
         // Where the camera is and what is before it.
-        [0.0f32, 1.3, 2.8, 4.5].iter().all(|ahead| {
+        [0.0f32, 1.3, 2.8, 4.5, 6.5].iter().all(|ahead| {
             let p = [x + ahead * cos as f32, y + ahead * sin as f32];
             things.iter().all(|thing| {
                 let (dx, dy) = (thing.centre.x - p[0], thing.centre.y - p[1]);

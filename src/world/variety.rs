@@ -116,6 +116,11 @@ fn store(side: &mut Side, draws: &mut Draws) {
 
 fn rebuild(side: &mut Side, draws: &mut Draws) {
     use FenceBuild::*;
+    if matches!(side.boundary, Boundary::Railing | Boundary::Panels) && draws.chance(0.5) {
+        // Turned cameras see more of fences than a drive does.
+        side.boundary = draws.pick(&[Boundary::Wall, Boundary::Hedge, Boundary::Open]);
+        return;
+    }
     let share = match (side.frontage, side.boundary) {
         (Frontage::Shops, _) | (Frontage::Terrace, Boundary::Open) => 0.0,
         (_, Boundary::Hedge) => 0.2,

@@ -163,6 +163,7 @@ impl Light {
             light.horizon = (light.horizon * bright).times(cold);
             light.zenith = light.zenith * draws.between(0.8, 1.4);
             light.lit_windows = 0.25 * draws.unit() * draws.unit();
+            light.exposure *= draws.between(1.1, 1.6);
         } else {
             // A camera exposed for the street shows its sky white.
             light.exposure *= draws.between(1.0, 1.7);

@@ -11,6 +11,7 @@ mod camera;
 mod church;
 mod clutter;
 mod coachwork;
+mod config;
 mod contact;
 mod course;
 mod crowd;
@@ -39,12 +40,14 @@ mod record;
 mod relief;
 mod scene;
 mod scenery;
+mod sections;
 mod sensor;
 mod shade;
 mod shadow;
 mod shot;
 mod signboard;
 mod stance;
+mod still;
 mod surface;
 mod thicket;
 mod traffic;
@@ -57,6 +60,7 @@ mod walker;
 
 pub use crate::pose::Pose;
 pub use camera::{Intrinsics, optical_in_link};
+pub use config::{WorldConfig, WorldError};
 pub use light::Weather;
 pub use motion::Twist;
 pub use record::{
@@ -67,13 +71,12 @@ pub use truth::{
     CELL_FREE, CELL_OBSTACLE, CELL_OTHER_GROUND, CELL_UNSEEN, GridExtent, Obstacle, TruthGrid,
 };
 
-use bonnet::Bonnet;
 use camera::RayTable;
+use config::{check, pixel_aspect};
 use contact::ContactMap;
 use course::Course;
 use facet::{Facet, Viewer};
 use geometry::{Vec3, vec3};
-use glare::Glare;
 use layout::Layout;
 use light::Light;
 use motion::Motion;
@@ -88,85 +91,9 @@ use shade::Shader;
 use shadow::ShadowMap;
 use shot::Shot;
 use stance::Stance;
+use still::Lens;
 use traffic::Traffic;
 use truth::{View, obstacles, truth_grid};
-
-/// What to render.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WorldConfig {
-    /// The drive; every seed is another town, light and camera.
-    pub seed: u64,
-    /// Image width, pixels.
-    pub width: u32,
-    /// Image height, pixels.
-    pub height: u32,
-    /// Frames a second.
-    pub rate_hz: f64,
-    /// Horizontal field of view before distortion, degrees.
-    pub hfov_deg: f64,
-    /// fx / fy: 1 for square pixels. None shows a 16:9 picture whatever the size, as CamVid's
-    /// camera does: 0.75 at 960x720, 1 at 1920x1080.
-    pub pixel_aspect: Option<f64>,
-    /// Camera pitch, degrees, positive looking down.
-    pub pitch_deg: f64,
-    /// Camera yaw, degrees, positive looking to the left.
-    pub yaw_deg: f64,
-    /// How far the camera nods about `pitch_deg`, degrees, as a sine that no pose tells.
-    pub nod_deg: f64,
-    /// How often it nods, Hz.
-    pub nod_hz: f64,
-    /// Camera height over the ground, metres.
-    pub camera_height_m: f64,
-    /// plumb_bob: k1, k2, p1, p2, k3.
-    pub distortion: [f64; 5],
-    /// The weather, or None for the seed's own.
-    pub weather: Option<Weather>,
-    /// More kinds of fences, signs, masts, people, fronts and islands than a drive has: frames to
-    /// train on. Another town for the same seed.
-    pub varied: bool,
-    /// Extent of the truth grid.
-    pub grid: GridExtent,
-    /// Stamp of frame 0, nanoseconds since the epoch.
-    pub start_ns: i64,
-}
-
-impl Default for WorldConfig {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            width: 960,
-            height: 720,
-            rate_hz: 15.0,
-            hfov_deg: 58.0,
-            pixel_aspect: None,
-            pitch_deg: 0.0,
-            yaw_deg: 0.0,
-            nod_deg: 0.0,
-            nod_hz: 1.0,
-            camera_height_m: 1.4,
-            distortion: [-0.08, 0.02, 0.0004, -0.0003, 0.0],
-            weather: None,
-            varied: false,
-            grid: GridExtent::default(),
-            start_ns: 1_700_000_000_000_000_000,
-        }
-    }
-}
-
-/// Why a world cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum WorldError {
-    /// A setting outside what can be rendered.
-    #[error("world setting {name} is {value}; it must be {range}")]
-    Setting {
-        /// Name of the setting.
-        name: &'static str,
-        /// Its value.
-        value: f64,
-        /// What is accepted.
-        range: &'static str,
-    },
-}
 
 /// One camera frame with its truth.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,9 +121,6 @@ pub struct WorldFrame {
     /// Everything around that stands in the way, in base_link.
     pub obstacles: Vec<Obstacle>,
 }
-
-/// Share of the stills that are not taken from the drive.
-const STOPPED_SHARE: f32 = 0.3;
 
 /// A made world, ready to render any frame of its drive.
 pub struct World {
@@ -277,25 +201,6 @@ impl World {
     /// Frame `index` of the drive.
     pub fn frame(&self, index: u64) -> WorldFrame {
         self.exposed(index, &self.driving(index), None)
-    }
-
-    /// A picture to train on: near frame `index` of the drive, or at a stop anywhere in the world
-    /// with the camera turned, some over the vehicle's bonnet (`Class::Unlabelled`), some with
-    /// glare. Nothing that moves stands in the camera.
-    pub fn still(&self, index: u64) -> WorldFrame {
-        let mut draws = Draws::new(hash(self.config.seed, 1690), index);
-        let drive = self.driving(index);
-        let things = &self.scenery.things;
-        let stop = if draws.chance(STOPPED_SHARE) {
-            let (course, layout) = (&self.course, &self.layout);
-            Stance::stopped(course, layout, things, drive.seconds, &mut draws)
-        } else {
-            None
-        };
-        let stance = stop.unwrap_or_else(|| drive.jolted(&mut draws));
-        let bonnet = draws.chance(0.15).then(|| Bonnet::drawn(&mut draws));
-        let glare = draws.chance(0.3).then(|| Glare::drawn(&mut draws));
-        self.exposed(index, &stance, Some(&Lens { bonnet, glare }))
     }
 
     fn driving(&self, index: u64) -> Stance {
@@ -467,23 +372,6 @@ impl World {
     }
 }
 
-/// What a still has before its lens.
-struct Lens {
-    bonnet: Option<Bonnet>,
-    glare: Option<Glare>,
-}
-
-impl Lens {
-    fn apply(&self, shot: &mut Shot, width: usize, light: &Light) {
-        if let Some(bonnet) = &self.bonnet {
-            bonnet.cover(shot, width, light);
-        }
-        if let Some(glare) = &self.glare {
-            glare.spread(&mut shot.radiance, width);
-        }
-    }
-}
-
 fn eye_from_pose(optical: &Pose) -> Eye {
     let axis = |k: usize| {
         let r = &optical.rotation;
@@ -496,86 +384,4 @@ fn eye_from_pose(optical: &Pose) -> Eye {
         down: axis(1),
         forward: axis(2),
     }
-}
-
-fn pixel_aspect(config: &WorldConfig) -> f64 {
-    let picture = config.width as f64 / config.height as f64;
-    config.pixel_aspect.unwrap_or(picture / (16.0 / 9.0))
-}
-
-fn check(config: &WorldConfig) -> Result<(), WorldError> {
-    let within = |name, value: f64, low: f64, high: f64, range| {
-        if (low..=high).contains(&value) {
-            Ok(())
-        } else {
-            Err(WorldError::Setting { name, value, range })
-        }
-    };
-    within(
-        "width",
-        config.width as f64,
-        64.0,
-        8192.0,
-        "64 to 8192 pixels",
-    )?;
-    within(
-        "height",
-        config.height as f64,
-        64.0,
-        8192.0,
-        "64 to 8192 pixels",
-    )?;
-    within("rate_hz", config.rate_hz, 0.1, 1000.0, "0.1 to 1000 Hz")?;
-    within(
-        "hfov_deg",
-        config.hfov_deg,
-        20.0,
-        110.0,
-        "20 to 110 degrees",
-    )?;
-    within("pixel_aspect", pixel_aspect(config), 0.5, 2.0, "0.5 to 2")?;
-    within(
-        "pitch_deg",
-        config.pitch_deg,
-        -30.0,
-        45.0,
-        "-30 to 45 degrees",
-    )?;
-    within(
-        "yaw_deg",
-        config.yaw_deg,
-        -180.0,
-        180.0,
-        "-180 to 180 degrees",
-    )?;
-    within("nod_deg", config.nod_deg, 0.0, 5.0, "0 to 5 degrees")?;
-    within("nod_hz", config.nod_hz, 0.0, 10.0, "0 to 10 Hz")?;
-    within(
-        "camera_height_m",
-        config.camera_height_m,
-        0.3,
-        5.0,
-        "0.3 to 5 m",
-    )?;
-    within(
-        "grid.resolution_m",
-        config.grid.resolution_m,
-        0.02,
-        5.0,
-        "0.02 to 5 m",
-    )?;
-    within(
-        "grid.ahead_m",
-        config.grid.ahead_m,
-        1.0,
-        200.0,
-        "1 to 200 m",
-    )?;
-    within(
-        "grid.aside_m",
-        config.grid.aside_m,
-        1.0,
-        100.0,
-        "1 to 100 m",
-    )
 }

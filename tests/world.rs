@@ -44,6 +44,27 @@ fn the_bytes_do_not_depend_on_the_number_of_threads() -> Result<()> {
 }
 
 #[test]
+fn stills_repeat_and_leave_the_road_of_the_drive() -> Result<()> {
+    let world = World::new(&varied(3))?;
+    let again = World::new(&varied(3))?;
+    let (mut elsewhere, mut bonnets) = (0, 0);
+    for index in 0..24 {
+        let (still, frame) = (world.still(index), world.frame(index));
+        ensure!(still == again.still(index), "still {index} differs");
+        let [a, b] = [&still, &frame].map(|frame| frame.base_in_odom.translation);
+        elsewhere += usize::from((a[0] - b[0]).hypot(a[1] - b[1]) > 5.0);
+        ensure!(still.labels.iter().all(|&id| id <= Class::Unlabelled as u8));
+        let last_row = &still.labels[still.labels.len() - 320..];
+        let hidden = last_row.iter().filter(|&&id| id == Class::Unlabelled as u8);
+        bonnets += usize::from(hidden.count() > 160);
+    }
+    // Three in ten stop somewhere, 15 % look over a bonnet.
+    ensure!((2..15).contains(&elsewhere), "{elsewhere} of 24 elsewhere");
+    ensure!((1..10).contains(&bonnets), "{bonnets} of 24 over a bonnet");
+    Ok(())
+}
+
+#[test]
 fn a_frame_made_alone_equals_the_frame_of_the_sequence() -> Result<()> {
     let world = World::new(&small(4))?;
     let in_sequence: Vec<WorldFrame> = (0..4).map(|index| world.frame(index)).collect();

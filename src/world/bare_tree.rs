@@ -87,12 +87,25 @@ pub(crate) fn bare_tree(foot: Vec3, height_m: f32, draws: &mut Draws) -> Thing {
         let length = reach * (1.15 - 0.75 * f) * draws.between(0.8, 1.2);
         let thick = girth * (0.5 - 0.33 * f);
         bough(&mut list, from, way * length, thick, bark, draws);
-        spray(&mut list, from + way * (length * 0.75), length, tone, habit.twigs, draws);
+        spray(
+            &mut list,
+            from + way * (length * 0.75),
+            length,
+            tone,
+            habit.twigs,
+            draws,
+        );
     }
     let crown = on_trunk(0.78);
     spray(&mut list, crown, reach * 0.9, tone, habit.twigs, draws);
     if draws.chance(0.15) {
-        ivy(&mut list, foot, on_trunk(draws.between(0.3, 0.6)), girth, draws);
+        ivy(
+            &mut list,
+            foot,
+            on_trunk(draws.between(0.3, 0.6)),
+            girth,
+            draws,
+        );
     }
     let mut thing = Thing::new(list.parts, Footprint::Disc([foot.x, foot.y], girth), 190.0);
     thing.contact = Some(Contact {
@@ -193,7 +206,10 @@ mod tests {
                     }
                 }
                 assert!(solid > 100, "{solid} twigs at {pixel_m} m");
-                assert!(veil > solid, "{veil} see-through, {solid} twigs at {pixel_m} m");
+                assert!(
+                    veil > solid,
+                    "{veil} see-through, {solid} twigs at {pixel_m} m"
+                );
                 assert!(solid + veil > 3400, "{} of 3600 labelled", solid + veil);
             }
         }

@@ -69,3 +69,36 @@ impl Bonnet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bonnet_hides_the_lower_edge_alone_and_has_no_class() {
+        let (width, height) = (96, 72);
+        let light = Light::new(1, None);
+        let mut hidden = 0;
+        for number in 0..20 {
+            let bonnet = Bonnet::drawn(&mut Draws::new(number, 1));
+            let count = width * height;
+            let mut shot = Shot {
+                radiance: vec![Vec3::default(); count],
+                labels: vec![Class::Road as u8; count],
+                depth: vec![10.0; count],
+                thing: vec![NO_THING; count],
+            };
+            bonnet.cover(&mut shot, width, &light);
+            for (at, &label) in shot.labels.iter().enumerate() {
+                let up = 1.0 - (at / width) as f32 / height as f32;
+                let covered = label == Class::Unlabelled as u8;
+                assert!(covered || label == Class::Road as u8);
+                assert_eq!(covered, shot.depth[at] < 10.0);
+                // 0.07 in the middle and 0.09 more at one edge, and a row.
+                assert!(!covered || up < 0.18, "bonnet {number} at {up}");
+                hidden += covered as usize;
+            }
+        }
+        assert!(hidden > 20 * width, "{hidden} pixels of 20 bonnets");
+    }
+}

@@ -54,7 +54,13 @@ fn tower(on: &Stand, half: f32, masonry: Masonry, draws: &mut Draws) -> Thing {
     for corner in corners {
         // Buttresses with pinnacles.
         list.limb(p(corner, 0.0), p(corner, high + 0.5), 0.5, 0.4, stone);
-        list.limb(p(corner, high + 0.5), p(corner, high + 2.8), 0.4, 0.02, stone);
+        list.limb(
+            p(corner, high + 0.5),
+            p(corner, high + 2.8),
+            0.4,
+            0.02,
+            stone,
+        );
     }
     if draws.chance(0.45) {
         let tip = on.at(0.0, 0.0, high + draws.between(8.0, 18.0));
@@ -69,4 +75,29 @@ fn tower(on: &Stand, half: f32, masonry: Masonry, draws: &mut Draws) -> Thing {
         [foot.x, foot.y]
     });
     Thing::new(list.parts, counter_clockwise(ring), 400.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_church_is_a_building_whose_tower_looks_over_its_nave() {
+        for seed in 0..10 {
+            let on = Stand::new(3.0, 4.0, 0.0, 1.1);
+            let masonry = Masonry {
+                style: 0,
+                roof: vec3(0.1, 0.1, 0.1),
+                seed: 5,
+            };
+            let [tower, nave] = church(&on, masonry, &mut Draws::new(seed, 1));
+            let top = |thing: &Thing| thing.centre.z + thing.radius_m;
+            assert!(top(&tower) > 14.0 && tower.centre.z > nave.centre.z);
+            for part in tower.parts.iter().chain(&nave.parts) {
+                assert_eq!(part.class, Class::Building);
+            }
+            assert!(tower.footprint.covers([3.0, 4.0], 0.0));
+            assert!(!nave.footprint.covers([3.0, 4.0], 0.0));
+        }
+    }
 }

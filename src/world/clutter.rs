@@ -29,13 +29,30 @@ pub(crate) fn bin(on: &Stand, draws: &mut Draws) -> Thing {
     let paint = Surface::Matte(tone);
     let half = if draws.chance(0.5) {
         let (radius, high) = (draws.between(0.2, 0.32), draws.between(0.8, 1.25));
-        list.limb(on.at(0.0, 0.0, radius), on.at(0.0, 0.0, high), radius, radius, paint);
-        list.limb(on.at(0.0, 0.0, 0.0), on.at(0.0, 0.0, radius), radius, radius, paint);
+        list.limb(
+            on.at(0.0, 0.0, radius),
+            on.at(0.0, 0.0, high),
+            radius,
+            radius,
+            paint,
+        );
+        list.limb(
+            on.at(0.0, 0.0, 0.0),
+            on.at(0.0, 0.0, radius),
+            radius,
+            radius,
+            paint,
+        );
         [radius, radius]
     } else {
         let half = [draws.between(0.25, 0.6), draws.between(0.25, 0.4)];
         let high = draws.between(0.8, 1.2);
-        list.block(on, [-half[0], -half[1], 0.0], [half[0], half[1], high], paint);
+        list.block(
+            on,
+            [-half[0], -half[1], 0.0],
+            [half[0], half[1], high],
+            paint,
+        );
         half
     };
     finished(list, on, half, 0.7)
@@ -52,7 +69,12 @@ pub(crate) fn cabinet(on: &Stand, draws: &mut Draws) -> Thing {
     let half = [draws.between(0.25, 0.7), draws.between(0.16, 0.3)];
     let high = draws.between(0.9, 1.5);
     let paint = Surface::Metal(tone);
-    list.block(on, [-half[0], -half[1], 0.0], [half[0], half[1], high], paint);
+    list.block(
+        on,
+        [-half[0], -half[1], 0.0],
+        [half[0], half[1], high],
+        paint,
+    );
     finished(list, on, half, 0.7)
 }
 
@@ -115,7 +137,12 @@ pub(crate) fn shelter(on: &Stand, draws: &mut Draws) -> Thing {
             list.limb(on.at(x, y, 0.0), on.at(x, y, high), 0.045, 0.045, steel);
         }
     }
-    list.block(on, [-half * 0.7, deep - 0.35, 0.45], [half * 0.7, deep - 0.1, 0.55], steel);
+    list.block(
+        on,
+        [-half * 0.7, deep - 0.35, 0.45],
+        [half * 0.7, deep - 0.1, 0.55],
+        steel,
+    );
     let footprint = on.rectangle(-half, half, -0.05, deep);
     Thing::new(list.parts, footprint, REACH_M)
 }
@@ -148,7 +175,12 @@ mod tests {
             cabinet(&on, &mut draws),
             shelter(&on, &mut draws),
         ] {
-            assert!(thing.parts.iter().all(|part| part.class == Class::Unlabelled));
+            assert!(
+                thing
+                    .parts
+                    .iter()
+                    .all(|part| part.class == Class::Unlabelled)
+            );
         }
         let phone = phone_box(&on, &mut draws);
         assert!(phone.parts.iter().all(|part| part.class == Class::Building));

@@ -5,11 +5,11 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 use super::bare_tree::bare_tree;
 use super::barrier::{BarrierStyle, barrier};
-use super::facade::{FacadeKind, FacadeStyle};
-use super::furniture::bollard;
 use super::church::{Masonry, church};
 use super::clutter::{bin, cabinet, parked_bicycle, phone_box, shelter};
 use super::coachwork::Figure;
+use super::facade::{FacadeKind, FacadeStyle};
+use super::furniture::bollard;
 use super::geometry::vec3;
 use super::layout::{Boundary, Frontage, KERB_HEIGHT_M, Section, Side};
 use super::mast::lamp_mast;
@@ -282,9 +282,14 @@ impl Planter<'_> {
                         VehicleKind::Estate,
                         VehicleKind::Estate,
                     ]);
-                    self.out
-                        .things
-                        .push(vehicle(&on, kind.varied(draws), false, false, Some(Figure::drawn(draws)), draws));
+                    self.out.things.push(vehicle(
+                        &on,
+                        kind.varied(draws),
+                        false,
+                        false,
+                        Some(Figure::drawn(draws)),
+                        draws,
+                    ));
                 }
             }
         }

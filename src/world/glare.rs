@@ -58,7 +58,9 @@ impl Glare {
             cells = blurred(&cells, columns, reach);
             cells = blurred_down(&cells, columns, reach);
         }
-        let at = |row: usize, column: usize| cells[row.min(rows - 1) * columns + column.min(columns - 1)];
+        let at = |row: usize, column: usize| {
+            cells[row.min(rows - 1) * columns + column.min(columns - 1)]
+        };
         for (row, line) in radiance.chunks_exact_mut(width).enumerate() {
             let y = ((row as f32 + 0.5) / CELL as f32 - 0.5).max(0.0);
             let (i, fy) = (y as usize, y.fract());
@@ -77,7 +79,10 @@ impl Glare {
 fn blurred(cells: &[Vec3], columns: usize, reach: usize) -> Vec<Vec3> {
     let mean = |at: usize| {
         let (start, column) = (at - at % columns, at % columns);
-        let (from, to) = (column.saturating_sub(reach), (column + reach).min(columns - 1));
+        let (from, to) = (
+            column.saturating_sub(reach),
+            (column + reach).min(columns - 1),
+        );
         let sum = (from..=to).fold(Vec3::default(), |sum, k| sum + cells[start + k]);
         sum * (1.0 / (to - from + 1) as f32)
     };

@@ -60,3 +60,28 @@ pub(super) fn street(direction: Vec3, tiles: &NoiseTiles) -> f32 {
     let mix = tiles.broad.at(across * 2.0, direction.z * 90.0, 1.0);
     (0.25 + 3.0 * (mix - 0.3)).clamp(0.25, 1.9)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mottling_is_as_strong_far_away_as_near_by_and_adds_no_light() {
+        let tiles = NoiseTiles::new(4);
+        for pixel_m in [0.004, 0.02, 0.1, 0.4] {
+            let (mut sum, mut square) = (0.0, 0.0);
+            let count = 40_000;
+            for at in 0..count {
+                // Pixel by pixel.
+                let [a, b] = [at % 200, at / 200].map(|k| k as f32 * pixel_m);
+                let shade = speckle([a, b], pixel_m, &tiles);
+                sum += shade;
+                square += shade * shade;
+            }
+            let mean = sum / count as f32;
+            let spread = (square / count as f32 - mean * mean).sqrt();
+            assert!(mean.abs() < 0.15, "mean {mean} at {pixel_m} m");
+            assert!((0.15..0.5).contains(&spread), "{spread} at {pixel_m} m");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Tarmac, markings, kerbs, pavements and grass: the colour of a ground point.
 
 use super::geometry::{Vec3, vec3};
-use super::layout::{CROSSING_REACH_M, Ground, GroundPoint, LANE_WIDTH_M, Layout, Place, Side};
 use super::grime::stains;
+use super::layout::{CROSSING_REACH_M, Ground, GroundPoint, LANE_WIDTH_M, Layout, Place, Side};
 use super::noise::NoiseTiles;
 use super::paint::{painted, surfacing};
 use super::random::{floor, unit_at};

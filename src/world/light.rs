@@ -241,3 +241,25 @@ impl Light {
         colour.mix(self.haze, w)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varied_light_keeps_the_weather_asked_for_and_else_has_more_of_dusk() {
+        let mut dusks = [0; 2];
+        for seed in 0..200 {
+            let plain = Light::new(seed, None);
+            dusks[0] += (plain.weather == Weather::Dusk) as usize;
+            dusks[1] += (plain.varied(seed, None).weather == Weather::Dusk) as usize;
+            for weather in [Weather::Overcast, Weather::Sunny, Weather::Dusk] {
+                let light = Light::new(seed, Some(weather)).varied(seed, Some(weather));
+                assert_eq!(light.weather, weather);
+                assert_eq!(light.sun_radiance.x > 0.0, weather == Weather::Sunny);
+                assert!((light.sun.length() - 1.0).abs() < 1e-4 && light.sun.z > 0.05);
+            }
+        }
+        assert!(dusks[1] > dusks[0], "{dusks:?}");
+    }
+}

@@ -185,7 +185,13 @@ pub(crate) fn beacon(on: &Stand) -> Thing {
         let tone = if band % 2 == 0 { 0.6 } else { 0.012 };
         let low = band as f32 * 0.28 - 0.05;
         let paint = Surface::Matte(vec3(tone, tone, tone));
-        list.limb(on.at(0.0, 0.0, low), on.at(0.0, 0.0, low + 0.25), 0.055, 0.055, paint);
+        list.limb(
+            on.at(0.0, 0.0, low),
+            on.at(0.0, 0.0, low + 0.25),
+            0.055,
+            0.055,
+            paint,
+        );
     }
     let amber = Surface::Lamp(vec3(0.55, 0.3, 0.02));
     list.ball(on.at(0.0, 0.0, 2.62), 0.16, 0.16, amber);

@@ -174,3 +174,39 @@ fn ribbon(style: &FacadeStyle, point: &FacadePoint, sky: &Light, tiles: &NoiseTi
     let cell = unit_at(seed, bay as i32, storey as i32);
     pane(point, sky, cell, (rise - sill) / (head - sill))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::facade::FacadeKind;
+    use super::*;
+
+    #[test]
+    fn every_order_has_walls_and_darker_openings() {
+        let (sky, tiles) = (Light::new(2, None), NoiseTiles::new(2));
+        for order in [Order::Stone, Order::Timber, Order::Ribbon] {
+            let mut style = FacadeStyle::new(FacadeKind::House, &mut Draws::new(1, 1));
+            style.order = order;
+            style.wall = vec3(0.5, 0.5, 0.5);
+            let (mut light, mut dark) = (0, 0);
+            for i in 0..300 {
+                for j in 0..90 {
+                    let point = FacadePoint {
+                        u: i as f32 * 0.1,
+                        v: j as f32 * 0.1,
+                        height_m: 9.4,
+                        pixel_m: 0.02,
+                        seed: 7,
+                        light: vec3(1.0, 1.0, 1.0),
+                        // Mirrors the dark ground.
+                        mirrored: vec3(0.9, 0.0, -0.4),
+                    };
+                    let radiance = order_radiance(&style, &point, &sky, &tiles).y;
+                    assert!(radiance.is_finite() && radiance >= 0.0);
+                    light += (radiance > 0.25) as usize;
+                    dark += (radiance < 0.15) as usize;
+                }
+            }
+            assert!(light > 5000 && dark > 1500, "{order:?}: {light} {dark}");
+        }
+    }
+}

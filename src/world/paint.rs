@@ -74,7 +74,10 @@ pub(super) fn painted(layout: &Layout, sample: &GroundSample, seed: u32) -> Opti
                     return Some((if rim { 1.0 } else { cross }, YELLOW));
                 }
             }
-            if let Some(amount) = layout.island_near(s).and_then(|island| nose(island, sample)) {
+            if let Some(amount) = layout
+                .island_near(s)
+                .and_then(|island| nose(island, sample))
+            {
                 return Some((amount, WHITE));
             }
             let section = layout.section_at(s);
@@ -202,6 +205,9 @@ mod tests {
                 }
             }
         }
-        assert!(white > 100 && yellow > 100 && bays > 100, "{white} {yellow} {bays}");
+        assert!(
+            white > 100 && yellow > 100 && bays > 100,
+            "{white} {yellow} {bays}"
+        );
     }
 }

@@ -129,7 +129,10 @@ fn gate(list: &mut PartList, front: &Front, length: f32, draws: &mut Draws) {
         ]
     };
     list.class = Class::Building;
-    list.quad(face(0.03), Surface::Matte(vec3(0.012, 0.012, 0.013) * draws.between(0.5, 5.0)));
+    list.quad(
+        face(0.03),
+        Surface::Matte(vec3(0.012, 0.012, 0.013) * draws.between(0.5, 5.0)),
+    );
     list.class = Class::Fence;
     let iron = draws.pick(&[vec3(0.012, 0.012, 0.013), vec3(0.03, 0.035, 0.035)]);
     list.quad(face(0.08), Surface::Railing(iron, draws.between(0.1, 0.16)));
@@ -137,7 +140,10 @@ fn gate(list: &mut PartList, front: &Front, length: f32, draws: &mut Draws) {
 
 /// Railings a step before the wall, closed at both ends.
 fn area_railing(list: &mut PartList, front: &Front, length: f32, draws: &mut Draws) {
-    let (x0, x1) = (length * draws.between(0.05, 0.4), length * draws.between(0.6, 0.95));
+    let (x0, x1) = (
+        length * draws.between(0.05, 0.4),
+        length * draws.between(0.6, 0.95),
+    );
     let (out, high) = (draws.between(0.5, 1.1), draws.between(0.9, 1.4));
     let iron = Surface::Railing(vec3(0.014, 0.014, 0.015), 0.12);
     list.class = Class::Fence;

@@ -212,14 +212,15 @@ mod tests {
             let things = scenery(&course, &layout, seed, false, true).things;
             for number in 0..40 {
                 let mut draws = Draws::new(seed, number);
-                let Some(stance) =
-                    Stance::stopped(&course, &layout, &things, 0.0, &mut draws)
+                let Some(stance) = Stance::stopped(&course, &layout, &things, 0.0, &mut draws)
                 else {
                     continue;
                 };
                 found += 1;
                 let [x, y, _] = stance.base.translation.map(|v| v as f32);
-                let met = things.iter().find(|thing| thing.footprint.covers([x, y], 0.5));
+                let met = things
+                    .iter()
+                    .find(|thing| thing.footprint.covers([x, y], 0.5));
                 assert!(met.is_none(), "seed {seed}, {number}: in {met:?}");
                 if let Some(road) = course.locate(x, y) {
                     let ground = layout.ground_at(road.s, road.d).ground;

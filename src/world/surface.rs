@@ -185,9 +185,11 @@ pub(crate) fn coverage(
             // Coarser levels of the noise are all middle, which would close the crown.
             let blur = (pixel_m / texel).min(1.9);
             let a = tiles.fine.at(fan * k * 1.2 + offset, out * k * 0.25, blur);
-            let b = tiles
-                .fine
-                .at((fan - out * 0.6) * k * 0.8 + offset, out * k * 0.4 + 90.0, blur);
+            let b = tiles.fine.at(
+                (fan - out * 0.6) * k * 0.8 + offset,
+                out * k * 0.4 + 90.0,
+                blur,
+            );
             let thin = (a - 0.5).abs().min((b - 0.5).abs() * 1.2);
             if thin < 0.042 * density * (1.25 - square) {
                 Coverage::Solid

@@ -251,7 +251,11 @@ fn trim(
         if strip {
             face(body.axles, [body.belt * 0.56, body.belt * 0.63]);
         }
-        let mirror = on.at(front - 0.05, side * (body.half_width + 0.1), body.belt + 0.08);
+        let mirror = on.at(
+            front - 0.05,
+            side * (body.half_width + 0.1),
+            body.belt + 0.08,
+        );
         list.ball(mirror, 0.1, 0.08, black);
     }
     if bumper {

@@ -218,8 +218,9 @@ fn a_varied_world_shows_each_class_about_as_often_as_camvid() -> Result<()> {
             share(class)
         );
     }
-    // Trolleys alone are of no class.
-    ensure!(share(Class::Unlabelled as usize) < 0.3);
+    // Trolleys, and what stands about on pavements: a hundredth, where CamVid leaves a
+    // twenty-fifth without a class.
+    ensure!(share(Class::Unlabelled as usize) < 1.0);
     Ok(())
 }
 

@@ -68,7 +68,11 @@ pub(crate) fn vehicle(
         trim(&mut list, on, body, &half, draws);
     }
     wheels(&mut list, on, body);
-    lamps(&mut list, on, kind, body, lit, braking, draws);
+    let tail_m = kind.half_length_m();
+    // Plain vehicles carry their front lamps as far out as their rear ones.
+    let nose_m = figure.map_or(tail_m, |_| body.ends_m()[1]);
+    let shining = Shining { lit, braking };
+    lamps(&mut list, on, kind, body, [tail_m, nose_m], shining, draws);
     let mut length = kind.half_length_m();
     let [rear, front] = body.ends_m();
     let footprint = if let Some(figure) = figure {
@@ -343,16 +347,22 @@ fn wheels(list: &mut PartList, on: &Stand, body: &Body) {
     }
 }
 
+/// Which lamps are on.
+#[derive(Clone, Copy)]
+struct Shining {
+    lit: bool,
+    braking: bool,
+}
+
 fn lamps(
     list: &mut PartList,
     on: &Stand,
     kind: VehicleKind,
     body: &Body,
-    lit: bool,
-    braking: bool,
+    [tail_m, nose_m]: [f32; 2],
+    Shining { lit, braking }: Shining,
     draws: &mut Draws,
 ) {
-    let length = kind.half_length_m();
     let w = body.half_width * 0.93;
     let z = body.belt * 0.72;
     let red = if braking {
@@ -374,7 +384,7 @@ fn lamps(
     };
     for side in [-1.0f32, 1.0] {
         let (y0, y1) = (side * (w - 0.24), side * w);
-        let back = -length - 0.015;
+        let back = -tail_m - 0.015;
         let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
         list.quad(
             [
@@ -385,7 +395,7 @@ fn lamps(
             ],
             Surface::Lamp(red),
         );
-        let front = length + 0.015;
+        let front = nose_m + 0.015;
         let (y0, y1) = (side * (w - 0.36), side * (w - 0.02));
         let low = body.belt * 0.66;
         list.quad(
@@ -400,7 +410,7 @@ fn lamps(
     }
     let grille = Surface::Matte(vec3(0.012, 0.012, 0.013));
     let p = |x: f32, y: f32, z: f32| on.at(x, y, z);
-    let front = length + 0.02;
+    let (front, back) = (nose_m + 0.02, -(tail_m + 0.02));
     list.quad(
         [
             p(front, -0.4, 0.55),
@@ -421,10 +431,10 @@ fn lamps(
     );
     list.quad(
         [
-            p(-front, -body.half_width * 0.85, 0.36),
-            p(-front, body.half_width * 0.85, 0.36),
-            p(-front, body.half_width * 0.85, 0.46),
-            p(-front, -body.half_width * 0.85, 0.46),
+            p(back, -body.half_width * 0.85, 0.36),
+            p(back, body.half_width * 0.85, 0.36),
+            p(back, body.half_width * 0.85, 0.46),
+            p(back, -body.half_width * 0.85, 0.46),
         ],
         Surface::Matte(vec3(0.02, 0.02, 0.02)),
     );
@@ -441,6 +451,6 @@ fn lamps(
             Surface::Plate(tone),
         );
     };
-    plate(list, -front - 0.01, rear_plate_z, vec3(0.48, 0.35, 0.02));
+    plate(list, back - 0.01, rear_plate_z, vec3(0.48, 0.35, 0.02));
     plate(list, front + 0.01, 0.43, vec3(0.55, 0.55, 0.53));
 }

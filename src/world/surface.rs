@@ -152,8 +152,7 @@ pub(crate) fn coverage(
             let texel = 0.03;
             let offset = (seed & 0xFF) as f32;
             let k = facet.scale_m / texel;
-            // Twigs fan out from below the clump: noise along rays from there, stretched.
-            let (fan, out) = (u / (v + 2.2) * 2.2, (u * u + (v + 2.2) * (v + 2.2)).sqrt());
+            let (fan, out) = twig_ray(u, v);
             let blur = pixel_m / texel;
             let a = tiles.fine.at(fan * k * 1.5 + offset, out * k * 0.22, blur);
             let b = tiles
@@ -181,7 +180,7 @@ pub(crate) fn coverage(
             let texel = 0.02;
             let offset = (seed & 0xFF) as f32;
             let k = facet.scale_m / texel;
-            let (fan, out) = (u / (v + 2.2) * 2.2, (u * u + (v + 2.2) * (v + 2.2)).sqrt());
+            let (fan, out) = twig_ray(u, v);
             // Coarser levels of the noise are all middle, which would close the crown.
             let blur = (pixel_m / texel).min(1.9);
             let a = tiles.fine.at(fan * k * 1.2 + offset, out * k * 0.25, blur);
@@ -265,4 +264,10 @@ pub(crate) fn coverage(
             }
         }
     }
+}
+
+/// Twigs fan out from below a clump: which ray from there a point lies on, and how far along it.
+#[inline]
+fn twig_ray(u: f32, v: f32) -> (f32, f32) {
+    (u / (v + 2.2) * 2.2, (u * u + (v + 2.2) * (v + 2.2)).sqrt())
 }

@@ -125,9 +125,9 @@ def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
     assert names == [
-        "camvid", "camvid_fast", "camvid_robust", "camvid_scratch", "camvid_varied",
-        "camvid_varied_cut", "camvid_varied_half", "cityscapes", "finetune", "finetune_cpu",
-        "probe", "world",
+        "camvid", "camvid_fast", "camvid_mixed", "camvid_robust", "camvid_scratch",
+        "camvid_varied", "camvid_varied_cut", "camvid_varied_half", "cityscapes", "finetune",
+        "finetune_cpu", "probe", "world", "world_varied",
     ]  # fmt: skip
     for name in names:
         size = (512, 1024) if name == "cityscapes" else (360, 480)

@@ -8,50 +8,28 @@ the gradient of z: a program owns tiles of `R` coarse pixels of a line, one a th
 class, k <= 16, so that a thread holds all classes of its pixel and its neighbours read beside it.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 _TILE_ROWS = 32
 _MAX_BLOCKS = 132 * 16
-_CLASSES = 16
+CLASSES = 16
 
 
-def scale_of(coarse: Tensor, labels: Tensor) -> int | None:
-    """S, if the labels' size is a whole and even multiple of the logits', and classes fit."""
-    (h, w), (fine_h, fine_w) = coarse.shape[2:], labels.shape[1:]
-    scale = fine_h // h
-    fits = scale % 2 == 0 and (fine_h, fine_w) == (scale * h, scale * w)
-    return scale if fits and coarse.shape[1] <= _CLASSES else None
+def write_cross_entropy(
+    z: Tensor, labels: Tensor, weights: Tensor, dz: Tensor, sums: Tensor, *, ignore_id: int
+) -> None:
+    """Adds both sums of `z` `[b, k, h, w]` f32 against `labels` `[b, S h, S w]` i64 to `sums`.
 
-
-def enlarged_cross_entropy(
-    coarse: Tensor, labels: Tensor, weights: Tensor, *, ignore_id: int
-) -> Tensor:
-    """The loss of `coarse` `[b, k, h, w]` f32 against `labels` `[b, S h, S w]` i64."""
-    return _CrossEntropy.apply(coarse.contiguous(), labels.contiguous(), weights, ignore_id)
-
-
-class _CrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, coarse: Tensor, labels: Tensor, weights: Tensor, ignore_id: int) -> Tensor:  # noqa: ANN001
-        b, k, h, w = coarse.shape
-        sums = torch.zeros(2, device=coarse.device)
-        gradient = torch.empty_like(coarse)
-        scale = labels.shape[1] // h
-        blocks = min(b * h * triton.cdiv(w, _TILE_ROWS), _MAX_BLOCKS)
-        _losses[(blocks,)](
-            coarse, labels, weights, gradient, sums, b * h, blocks, h, w, ignore_id,
-            K=k, KP=_CLASSES, S=scale, R=_TILE_ROWS, num_warps=1,
-        )  # fmt: skip
-        ctx.save_for_backward(gradient, sums)
-        return sums[0] / sums[1]
-
-    @staticmethod
-    def backward(ctx, dloss: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN001
-        gradient, sums = ctx.saved_tensors
-        return gradient * (dloss / sums[1]), None, None, None
+    Writes dz, the first one's gradient.
+    """
+    b, k, h, w = z.shape
+    blocks = min(b * h * triton.cdiv(w, _TILE_ROWS), _MAX_BLOCKS)
+    _losses[(blocks,)](
+        z, labels, weights, dz, sums, b * h, blocks, h, w, ignore_id,
+        K=k, KP=CLASSES, S=labels.shape[1] // h, R=_TILE_ROWS, num_warps=1,
+    )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["lines", "blocks", "height", "width"])

@@ -46,7 +46,7 @@ class DeployedECMNet(nn.Module):
         # The permuted view of packed RGB is channels_last already.
         x = image.permute(2, 0, 1)[None].float()
         x = ((x - self.mean) * self.factor).to(self.dtype)
-        logits = self.network.coarse_logits(x)[0]
+        logits = self.network.coarse_logits(x)
         return bilinear(logits, tuple(image.shape[:2])).argmax(1)[0].to(torch.uint8)
 
 

@@ -28,35 +28,38 @@ class SegmentationLoss(nn.Module):
         self.auxiliary = nn.ModuleList(heads)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.of_outputs(*self.network.coarse_logits(images), labels)
+        features, dec2, dec1 = self.network.last_features(images)
+        return self._of_classes(features, labels) + self._of_decoder(dec2, dec1, labels)
 
-    def of_outputs(self, coarse: Tensor, dec2: Tensor, dec1: Tensor, labels: Tensor) -> Tensor:
-        """The loss of the three tensors that `coarse_logits` returns."""
-        # One plane a class, as both losses read it.
-        coarse = coarse.to(torch.float32, memory_format=torch.contiguous_format)
-        loss = self._enlarged_cross_entropy(coarse, labels)
-        if self.config.lovasz > 0:
-            # Every second coarse logit is plenty: the loss ranks errors over the whole batch.
-            logits = coarse[:, :, ::2, ::2]
-            there = _labels_at(labels, logits.shape[2:])
-            loss = loss + self.config.lovasz * lovasz_softmax(
-                logits, there, ignore_id=self.ignore_id
-            )
+    def _of_classes(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the network's logits, at half the size of `labels` or less."""
+        h, w = features.shape[2:]
+        # Every second coarse logit is plenty for Lovász: it ranks errors over the whole batch.
+        there = _labels_at(labels, ((h + 1) // 2, (w + 1) // 2))
+        classifier = self.network.classifier
+        if features.is_cuda:
+            from .class_loss_triton import class_loss, fits
+
+            if fits(features, classifier, labels):
+                return class_loss(
+                    features, classifier.weight, labels, there, self.class_weights,
+                    lovasz=self.config.lovasz, ignore_id=self.ignore_id,
+                )  # fmt: skip
+        logits = classifier(features).float()
+        loss = self._cross_entropy(bilinear(logits, labels.shape[1:]), labels)
+        if self.config.lovasz == 0:
+            return loss
+        ranked = lovasz_softmax(logits[:, :, ::2, ::2], there, ignore_id=self.ignore_id)
+        return loss + self.config.lovasz * ranked
+
+    def _of_decoder(self, dec2: Tensor, dec1: Tensor, labels: Tensor) -> Tensor:
+        """The auxiliary classifiers' share."""
+        loss = torch.zeros((), device=labels.device)
         for head, features in zip(self.auxiliary, (dec2, dec1), strict=False):
             logits = head(features).float()
             there = _labels_at(labels, logits.shape[2:])
             loss = loss + self.config.auxiliary * self._cross_entropy(logits, there)
         return loss
-
-    def _enlarged_cross_entropy(self, coarse: Tensor, labels: Tensor) -> Tensor:
-        if coarse.is_cuda:
-            from .cross_entropy_triton import enlarged_cross_entropy, scale_of
-
-            if scale_of(coarse, labels) is not None:
-                return enlarged_cross_entropy(
-                    coarse, labels, self.class_weights, ignore_id=self.ignore_id
-                )
-        return self._cross_entropy(bilinear(coarse, labels.shape[1:]), labels)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(

@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .classes import ClassTable
 from .edab import EDAB
@@ -51,7 +50,7 @@ class ECMNet(nn.Module):
         self.classifier = conv(w3, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return bilinear(self.coarse_logits(x)[0], x.shape[2:])
+        return bilinear(self.coarse_logits(x), x.shape[2:])
 
     def forward_traced(self, x: Tensor) -> dict[str, Tensor]:
         """Every named intermediate `[b, c, h, w]` in forward order; the last is `logits`."""
@@ -60,14 +59,18 @@ class ECMNet(nn.Module):
         def record(name: str, value: Tensor) -> None:
             trace[name] = value
 
-        record("logits", bilinear(self.coarse_logits(x, record)[0], x.shape[2:]))
+        record("logits", bilinear(self.coarse_logits(x, record), x.shape[2:]))
         return trace
 
-    def coarse_logits(self, x: Tensor, record: Record = ignore) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits at half the input's size (plan A; a quarter in B), and dec2's and dec1's output.
+    def coarse_logits(self, x: Tensor, record: Record = ignore) -> Tensor:
+        """Logits at half the input's size (plan A; a quarter in B).
 
         The 1x1 classifier commutes with the bilinear upsampling that follows it.
         """
+        return _named(record, "classifier", self.classifier(self.last_features(x, record)[0]))
+
+    def last_features(self, x: Tensor, record: Record = ignore) -> tuple[Tensor, Tensor, Tensor]:
+        """What the classifier takes, and dec2's and dec1's output."""
         for i, layer in enumerate(self.stem):
             x = self._first_layer(x) if i == 0 else layer(x)
             record(f"stem.{i}", x)
@@ -89,7 +92,7 @@ class ECMNet(nn.Module):
         y = _named(record, "up2", self.up2(y2, m1.shape[2:]))
         y = _run_blocks("dec3", self.dec3, y + m1, record)
         y = _named(record, "up3", self.up3(y, f0.shape[2:]))
-        return _named(record, "classifier", self._classify(y)), y2, y1
+        return y, y2, y1
 
     def _first_layer(self, x: Tensor) -> Tensor:
         if x.is_cuda and self.training and x.dtype == torch.float32:
@@ -99,17 +102,6 @@ class ECMNet(nn.Module):
             dtype = torch.get_autocast_dtype("cuda") if mixed else torch.float32
             return stem_layer(x, self.stem[0], dtype)
         return self.stem[0](x)
-
-    def _classify(self, y: Tensor) -> Tensor:
-        if y.is_cuda and self.training:
-            # A count of classes that is no multiple of eight leaves the fast matrix products out.
-            weight, bias = self.classifier.weight, self.classifier.bias
-            classes = weight.shape[0]
-            more = -classes % 8
-            weight = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, more))
-            bias = None if bias is None else F.pad(bias, (0, more))
-            return F.conv2d(y, weight, bias)[:, :classes]
-        return self.classifier(y)
 
     def _stage(self, number: str, x: Tensor, record: Record) -> Tensor:
         x = _named(record, f"down{number}", getattr(self, f"down{number}")(x))

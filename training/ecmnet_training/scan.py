@@ -8,6 +8,9 @@ Shapes: u, delta `[b, k, d, l]`; A `[k, d, n]` (negative); B, C `[b, k, n, l]`; 
 import torch
 from torch import Tensor
 
+DIRECTIONS = 4
+"""SS2D's: row-major, column-major, and both reversed."""
+
 
 def selective_scan(
     u: Tensor, delta: Tensor, *, A: Tensor, B: Tensor, C: Tensor, D: Tensor

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import DepthwiseConv
-from .scan import selective_scan
+from .scan import DIRECTIONS, selective_scan
 
-DIRECTIONS = 4
 Record = Callable[[str, Tensor], None]
 
 
@@ -63,6 +62,8 @@ class SS2D(nn.Module):
     def scan_four_ways(self, x: Tensor) -> Tensor:
         """The four scans of `x` `[b, d, h, w]`, summed at each pixel; same shape, f32 or f64."""
         b, d, h, w = x.shape
+        if x.is_cuda and self.training:
+            return self._scan_in_one_kernel(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         x = x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             two = torch.stack([x.flatten(2), x.transpose(2, 3).flatten(2)], dim=1)
@@ -79,3 +80,22 @@ class SS2D(nn.Module):
             rows = y[:, 0].reshape(b, d, h, w)
             columns = y[:, 1].reshape(b, d, w, h).transpose(2, 3)
             return rows + columns
+
+    def _scan_in_one_kernel(self, x: Tensor) -> Tensor:
+        """The same of `[b, h, w, d]`, on a GPU, with gradients."""
+        from .four_way_triton import four_way_scan
+
+        b, h, w, d = x.shape
+        with torch.autocast(x.device.type, enabled=False):
+            # A product a picture, so that the weights' gradient is a sum over pictures of small
+            # products; one long one is too few for a GPU.
+            weight = self.x_proj_weight.view(-1, d).t().expand(b, -1, -1)
+            projected = torch.bmm(x.reshape(b, h * w, d).float(), weight)
+            return four_way_scan(
+                x,
+                projected,
+                dt_weight=self.dt_projs_weight,
+                dt_bias=self.dt_projs_bias,
+                A=-torch.exp(self.A_logs).view(DIRECTIONS, d, self.state),
+                D=self.Ds.view(DIRECTIONS, d),
+            )

@@ -199,7 +199,7 @@ impl Down {
             channels: variant.convolved as i32 * variant.parts as i32,
         };
         let grid = variant.grid(out_size);
-        let launch = Launch::new(grid, variant.threads, variant.shared_bytes());
+        let launch = kernel.spread(Launch::new(grid, variant.threads, variant.shared_bytes()));
         // SAFETY: the parameters are the kernel's struct; the maps were checked above, and the weights
         // and constants are those that `new` packed for it.
         unsafe { kernel.launch(stream, &launch, &parameters) }

@@ -26,6 +26,7 @@ pub(crate) use staging::copy_past_caches;
 
 use super::survey::GpuDescription;
 use error::check;
+use launch::Multiprocessors;
 
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
@@ -55,7 +56,7 @@ struct Device {
     side_streams: [sys::CUstream; SIDE_STREAMS],
     modules: BTreeMap<&'static str, sys::CUmodule>,
     name: String,
-    multiprocessors: u32,
+    multiprocessors: Multiprocessors,
     shared_memory_bytes: u32,
     cluster_blocks: u32,
     has_overlap: bool,
@@ -95,7 +96,12 @@ impl Gpu {
             side_streams: [std::ptr::null_mut(); SIDE_STREAMS],
             modules: BTreeMap::new(),
             name: device_name(device)?,
-            multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            multiprocessors: Multiprocessors {
+                count: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+                shared_bytes: attribute(
+                    A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
+                )?,
+            },
             shared_memory_bytes: limits.shared_memory_bytes.map_or(optin, |l| l.min(optin)),
             cluster_blocks: if compute_capability[0] < 9 {
                 0
@@ -144,7 +150,13 @@ impl Gpu {
         };
         let module = *self.0.modules.get(file).ok_or_else(missing)?;
         let name = CString::new(name).map_err(|_nul| missing())?;
-        Kernel::new(module, &name, self.0.shared_memory_bytes).map_err(|error| match error {
+        let Device {
+            shared_memory_bytes,
+            multiprocessors,
+            ..
+        } = *self.0;
+        let kernel = Kernel::new(module, &name, shared_memory_bytes, multiprocessors);
+        kernel.map_err(|error| match error {
             CudaError::Call {
                 code: CUresult::CUDA_ERROR_NOT_FOUND,
                 ..
@@ -176,7 +188,7 @@ impl Gpu {
 
     /// Returns the number of multiprocessors.
     pub(crate) fn multiprocessors(&self) -> u32 {
-        self.0.multiprocessors
+        self.0.multiprocessors.count
     }
 
     /// Returns the most bytes of dynamic shared memory that a block may take.

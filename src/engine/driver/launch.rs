@@ -143,11 +143,22 @@ impl Launch {
     }
 }
 
+/// The multiprocessors of a device.
+#[derive(Clone, Copy)]
+pub(super) struct Multiprocessors {
+    pub(super) count: u32,
+    /// Shared memory of one.
+    pub(super) shared_bytes: u32,
+}
+
 /// A kernel of a loaded module.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernel {
     function: sys::CUfunction,
     shared_memory_bytes: u32,
+    /// What of that a launch may ask for.
+    dynamic_bytes: u32,
+    multiprocessors: Multiprocessors,
 }
 
 // SAFETY: a kernel's handle may be used from any thread whose context is current.
@@ -160,18 +171,22 @@ impl Kernel {
         module: sys::CUmodule,
         name: &CStr,
         shared_memory_bytes: u32,
+        multiprocessors: Multiprocessors,
     ) -> Result<Self, CudaError> {
         let mut function = std::ptr::null_mut();
         // SAFETY: the module is loaded; both pointers outlive the call.
         check("cuModuleGetFunction", unsafe {
             sys::cuModuleGetFunction(&mut function, module, name.as_ptr())
         })?;
-        let kernel = Self {
+        let mut kernel = Self {
             function,
             shared_memory_bytes,
+            dynamic_bytes: 0,
+            multiprocessors,
         };
         let static_bytes = kernel.attribute(F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?;
         let dynamic = i32::try_from(shared_memory_bytes).unwrap_or(i32::MAX) - static_bytes;
+        kernel.dynamic_bytes = u32::try_from(dynamic).unwrap_or(0);
         // SAFETY: the function is of a loaded module.
         check("cuFuncSetAttribute", unsafe {
             sys::cuFuncSetAttribute(
@@ -192,6 +207,23 @@ impl Kernel {
             )
         })?;
         Ok(kernel)
+    }
+
+    /// Returns the launch with so much shared memory that no multiprocessor takes more of its blocks than one
+    /// must. Those of a kernel that starts early would else crowd onto the few multiprocessors that the
+    /// kernel before it leaves first.
+    pub(crate) fn spread(&self, launch: Launch) -> Launch {
+        let Multiprocessors {
+            count,
+            shared_bytes,
+        } = self.multiprocessors;
+        let blocks: u32 = launch.grid.iter().product();
+        let each = blocks.div_ceil(count.max(1));
+        let too_much_for_one_more = (shared_bytes / (each + 1)).min(self.dynamic_bytes);
+        Launch {
+            shared_bytes: launch.shared_bytes.max(too_much_for_one_more),
+            ..launch
+        }
     }
 
     /// Returns how many blocks of this launch fit on one multiprocessor together.
@@ -267,5 +299,35 @@ impl Kernel {
             sys::cuFuncGetAttribute(&mut value, attribute, self.function)
         })?;
         Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::driver::{Gpu, GpuLimits};
+
+    #[test]
+    fn a_spread_grid_has_as_few_blocks_on_a_multiprocessor_as_it_can() -> anyhow::Result<()> {
+        let gpu = Gpu::open(0, GpuLimits::default())?;
+        for (file, name, threads) in [("up", "up_small", 128), ("ffm_out", "ffm_out", 384)] {
+            let kernel = gpu.kernel(file, name)?;
+            for (blocks, each) in [
+                (1, 1),
+                (gpu.multiprocessors(), 1),
+                (gpu.multiprocessors() + 1, 2),
+            ] {
+                let launch = kernel.spread(Launch::new([blocks, 1, 1], threads, 0));
+                assert_eq!(kernel.resident_blocks(&launch)?, each, "{name}, {blocks}");
+            }
+            // A large grid has what room there is.
+            let launch = Launch::new([1, 1, 65_535], threads, 0);
+            let spread = kernel.spread(launch);
+            assert_eq!(
+                kernel.resident_blocks(&spread)?,
+                kernel.resident_blocks(&launch)?
+            );
+        }
+        Ok(())
     }
 }

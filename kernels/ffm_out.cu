@@ -51,17 +51,23 @@ __device__ __forceinline__ float gelu(float x) {
     return x * (x < 0.f ? outside : 1.f - outside);
 }
 
-// Four halfs from consecutive places, of which the first `some` exist; the others are 0.
-__device__ __forceinline__ void load_run(float (&out)[SIDE], const __half* from, int some) {
-    if (some == SIDE && reinterpret_cast<size_t>(from) % 8 == 0) {
-        uint2 const run = *reinterpret_cast<const uint2*>(from);
-        float2 const a = __half22float2(*reinterpret_cast<const __half2*>(&run.x));
-        float2 const b = __half22float2(*reinterpret_cast<const __half2*>(&run.y));
-        out[0] = a.x, out[1] = a.y, out[2] = b.x, out[3] = b.y;
-        return;
-    }
+// Four halfs, the lowest bits first.
+using Run = unsigned long long;
+
+// `*at` where it `is_needed`, and then at once: a plain load may be put off into the branch that needs it.
+__device__ __forceinline__ Run run_where(bool is_needed, const Run* at) {
+    Run run;
+    asm volatile("{\n.reg .pred needed;\nsetp.ne.u32 needed, %2, 0;\nmov.b64 %0, 0;\n@needed ld.global.b64 %0, [%1];\n}"
+                 : "=l"(run)
+                 : "l"(at), "r"(unsigned(is_needed)));
+    return run;
+}
+
+__device__ __forceinline__ void add_run(float (&sum)[SIDE], Run run) {
 #pragma unroll
-    for (int i = 0; i < SIDE; i++) out[i] = i < some ? __half2float(from[i]) : 0.f;
+    for (int i = 0; i < SIDE; i++) {
+        sum[i] += __half2float(__ushort_as_half(static_cast<unsigned short>(run >> 16 * i)));
+    }
 }
 
 __device__ __forceinline__ unsigned halfs(float a, float b) {
@@ -72,9 +78,10 @@ __device__ __forceinline__ unsigned halfs(float a, float b) {
 }  // namespace
 
 // Grid: (width / 4, height / 4), rounded up; 384 threads.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_out(const __grid_constant__ FfmOutParams p) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) ffm_out(const __grid_constant__ FfmOutParams p) {
     __shared__ __align__(16) float merged[PIXELS][SUM_ROW];
     __shared__ __align__(16) __half gated[PIXELS][ROW];
+    __shared__ __align__(16) float norm[2 * WIDTH];
     __shared__ float partial[WARPS][PIXELS][OUT + 1];
     int const thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
     int const left = blockIdx.x * SIDE, top = blockIdx.y * SIDE, area = p.height * p.width;
@@ -84,57 +91,46 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_out(const __grid_co
         return y * p.width + x;
     };
 
+    // Weights: nothing that an earlier kernel writes. Plain loads: those of constants would be put off until
+    // after the wait.
     uint2 weights1[K_TILES][2], weights2[2];
 #pragma unroll
     for (int n = 0; n < 2; n++) {
 #pragma unroll
         for (int k = 0; k < K_TILES; k++) {
-            weights1[k][n] = __ldg(p.weights1 + (k * MIDDLE_TILES + warp * 2 + n) * 32 + lane);
+            weights1[k][n] = p.weights1[(k * MIDDLE_TILES + warp * 2 + n) * 32 + lane];
         }
-        weights2[n] = __ldg(p.weights2 + (warp * 2 + n) * 32 + lane);
+        weights2[n] = p.weights2[(warp * 2 + n) * 32 + lane];
     }
     float2 bias1[2];
 #pragma unroll
     for (int n = 0; n < 2; n++) {
-        bias1[n] = __ldg(reinterpret_cast<const float2*>(p.bias1 + (warp * 2 + n) * 8 + lane % 4 * 2));
+        bias1[n] = *reinterpret_cast<const float2*>(p.bias1 + (warp * 2 + n) * 8 + lane % 4 * 2);
     }
     // A pixel's norm by 16 threads, channels 2 j + 32 i and the next of each.
     int const of_pixel = thread / 16, j = thread % 16;
-    float2 norm_weight[3], norm_bias[3];
-#pragma unroll
-    for (int i = 0; i < 3; i++) {
-        norm_weight[i] = __ldg(reinterpret_cast<const float2*>(p.norm + 2 * j + 32 * i));
-        norm_bias[i] = __ldg(reinterpret_cast<const float2*>(p.norm + WIDTH + 2 * j + 32 * i));
-    }
+    copy_async_block(norm, p.norm, sizeof(norm));
+    copy_async_commit();
     int const out_group = thread / 128, out_pixel = thread % 128 / 8, out_channel = out_group * 8 + thread % 8;
     bool const has_output = thread < PIXELS * OUT && top + out_pixel / SIDE < p.height &&
                             left + out_pixel % SIDE < p.width;
     int const out_place = place_of(out_pixel);
-    float const bias2 = has_output ? __ldg(p.bias2 + out_channel) : 0.f;
+    float const bias2 = has_output ? p.bias2[out_channel] : 0.f;
     grid_dependency_wait();
     grid_dependency_release();
 
     // A thread takes a row of the block's pixels of one channel, and a column.
     int const channel = thread / SIDE, line = thread % SIDE;
-    float by_rows[SIDE] = {}, by_columns[SIDE] = {};
-    {
-        float back[SIDE];
-        const __half* const of_channel = p.y + size_t(channel) * p.pitch;
-        size_t const direction = size_t(WIDTH) * p.pitch;
-        if (top + line < p.height) {
-            const __half* const from = of_channel + (top + line) * p.width + left;
-            load_run(by_rows, from, min(p.width - left, SIDE));
-            load_run(back, from + 2 * direction, min(p.width - left, SIDE));
+    // All loads first: each takes longer than what is done with it. Rows and columns off the map are the last
+    // ones; a run that lies in two words comes from both, and what lies past the map's end is anything.
+    int const starts[2] = {min(top + line, p.height - 1) * p.width + left,
+                           min(left + line, p.width - 1) * p.height + top};
+    Run low[4], high[4];
 #pragma unroll
-            for (int i = 0; i < SIDE; i++) by_rows[i] += back[i];
-        }
-        if (left + line < p.width) {
-            const __half* const from = of_channel + direction + (left + line) * p.height + top;
-            load_run(by_columns, from, min(p.height - top, SIDE));
-            load_run(back, from + 2 * direction, min(p.height - top, SIDE));
-#pragma unroll
-            for (int i = 0; i < SIDE; i++) by_columns[i] += back[i];
-        }
+    for (int k = 0; k < 4; k++) {
+        const Run* const row = reinterpret_cast<const Run*>(p.y + (size_t(k) * WIDTH + channel) * p.pitch);
+        low[k] = run_where(true, row + starts[k % 2] / SIDE);
+        high[k] = run_where(starts[k % 2] % SIDE != 0, row + min(starts[k % 2] / SIDE + 1, (area - 1) / SIDE));
     }
     __half2 gate[3];
     if (thread < PIXELS * 16) {
@@ -145,14 +141,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_out(const __grid_co
             gate[i] = *reinterpret_cast<const __half2*>(p.gate + (size_t(first / 8) * area + place) * 8 + first % 8);
         }
     }
-    float skip = 0.f;
+    __half skips[2];
     if (has_output) {
         int const f3_place = p.f3_places[out_channel];
-        skip = __half2float(p.f3[(size_t(f3_place / 8) * area + out_place) * 8 + f3_place % 8]) +
-               __half2float(p.m3[(size_t(out_group) * area + out_place) * 8 + thread % 8]);
+        skips[0] = p.f3[(size_t(f3_place / 8) * area + out_place) * 8 + f3_place % 8];
+        skips[1] = p.m3[(size_t(out_group) * area + out_place) * 8 + thread % 8];
+    }
+    float by_rows[SIDE] = {}, by_columns[SIDE] = {};
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        int const shift = starts[k % 2] % SIDE * 16;
+        add_run(k % 2 ? by_columns : by_rows, low[k] >> shift | (high[k] << 1) << (63 - shift));
     }
 #pragma unroll
     for (int i = 0; i < SIDE; i++) merged[line * SIDE + i][channel] = by_rows[i];
+    copy_async_wait<0>();
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < SIDE; i++) merged[i * SIDE + line][channel] += by_columns[i];
@@ -182,10 +185,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_out(const __grid_co
         float const factor = rsqrtf(squares * (1.f / WIDTH) + EPS);
 #pragma unroll
         for (int i = 0; i < 3; i++) {
-            float2 const by = __half22float2(gate[i]);
-            *reinterpret_cast<__half2*>(&gated[of_pixel][2 * j + 32 * i]) =
-                __floats2half2_rn(fmaf(value[i].x * factor, norm_weight[i].x, norm_bias[i].x) * by.x,
-                                  fmaf(value[i].y * factor, norm_weight[i].y, norm_bias[i].y) * by.y);
+            int const first = 2 * j + 32 * i;
+            float2 const by = __half22float2(gate[i]), weight = *reinterpret_cast<const float2*>(norm + first),
+                         bias = *reinterpret_cast<const float2*>(norm + WIDTH + first);
+            *reinterpret_cast<__half2*>(&gated[of_pixel][first]) =
+                __floats2half2_rn(fmaf(value[i].x * factor, weight.x, bias.x) * by.x,
+                                  fmaf(value[i].y * factor, weight.y, bias.y) * by.y);
         }
     }
     __syncthreads();
@@ -224,6 +229,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) ffm_out(const __grid_co
         float sum = bias2;
 #pragma unroll
         for (int w = 0; w < WARPS; w++) sum += partial[w][out_pixel][out_channel];
-        p.out[(size_t(out_group) * area + out_place) * 8 + thread % 8] = __float2half_rn(sum + skip);
+        sum += __half2float(skips[0]) + __half2float(skips[1]);
+        p.out[(size_t(out_group) * area + out_place) * 8 + thread % 8] = __float2half_rn(sum);
     }
 }

@@ -6,7 +6,7 @@
 use half::f16;
 
 use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, MAX_GRID_ROWS, Stream};
-use super::pack::fragments_from_matrix;
+use super::pack::{fragments_from_matrix, left_fragments_from_matrix};
 use super::scan::{Scan, ScanWeights, pitch};
 use crate::error::Result;
 use crate::network::layers::{ChannelOrder, Layers};
@@ -120,8 +120,14 @@ impl Ffm {
             .collect();
         let rows = DELTA_RANK + 2 * STATES;
         let x_proj = ss2d.values("x_proj_weight", &[DIRECTIONS, rows, SCAN_WIDTH])?;
-        let projection = fragments_from_matrix(SCAN_WIDTH, DIRECTIONS * rows, |k, n| {
-            x_proj[n * SCAN_WIDTH + k]
+        // Each direction's rows fill whole tiles of 16.
+        let padded = rows.next_multiple_of(16);
+        let projection = left_fragments_from_matrix(DIRECTIONS * padded, SCAN_WIDTH, |m, k| {
+            let (direction, row) = (m / padded, m % padded);
+            match row < rows {
+                true => x_proj[(direction * rows + row) * SCAN_WIDTH + k],
+                false => 0.0,
+            }
         });
         let out_norm = [
             ss2d.values("out_norm.weight", &[SCAN_WIDTH])?,
@@ -332,6 +338,7 @@ impl Ffm {
         };
         let [rows, columns] = maps.size.map(|side| side.div_ceil(SIDE) as u32);
         let launch = Launch::new([columns, rows, 1], THREADS, 0);
+        let launch = self.kernels.out.spread(launch);
         // SAFETY: Params is the kernel's; the maps' lengths were checked, the gate's by `launch_in`, and y's
         // by the scan.
         unsafe { self.kernels.out.launch(stream, &launch, &parameters) }

@@ -32,6 +32,26 @@ pub(crate) fn fragments_from_matrix(
     fragments
 }
 
+/// Returns the matrix `[m, k]`, given by element, as A operands of `mma.m16n8k16`:
+/// `[m / 16][k / 16][32 lanes][8]`, f16, both axes padded with zeros.
+///
+/// Lane l holds columns `(l % 4) * 2 + {0, 1}` of rows `l / 4` and 8 below it, then those 8 to the right.
+pub(crate) fn left_fragments_from_matrix(
+    rows: usize,
+    columns: usize,
+    at: impl Fn(usize, usize) -> f32,
+) -> Vec<f16> {
+    let (m_tiles, k_tiles) = (rows.div_ceil(16), columns.div_ceil(16));
+    let element = |index: usize| {
+        let (i, lane, tile) = (index % 8, index / 8 % 32, index / 256);
+        let row = tile / k_tiles * 16 + lane / 4 + 8 * (i / 2 % 2);
+        let column = tile % k_tiles * 16 + lane % 4 * 2 + i % 2 + 8 * (i / 4);
+        let is_inside = row < rows && column < columns;
+        f16::from_f32(if is_inside { at(row, column) } else { 0.0 })
+    };
+    (0..m_tiles * k_tiles * 256).map(element).collect()
+}
+
 /// Returns convolution weights `[out, in, taps]` as B operands with `k = tap * in + c`.
 pub(crate) fn fragments_from_conv(
     weights: &[f32],
@@ -62,6 +82,24 @@ mod tests {
             let want = if k < 20 && n < 9 { at(k, n) } else { 0.0 };
             assert_eq!(value.to_f32(), want, "{index}");
         }
+    }
+
+    #[test]
+    fn a_left_operands_lane_holds_two_rows_and_four_columns_of_each() {
+        let at = |m: usize, k: usize| (m * 40 + k + 1) as f32;
+        let fragments = left_fragments_from_matrix(17, 20, at);
+        assert_eq!(fragments.len(), 2 * 2 * 256);
+        // Of the second tile of the first rows, lane 5: rows 1 and 9, columns 18, 19 and what is past the 20.
+        let lane: Vec<f32> = fragments[256 + 5 * 8..][..8]
+            .iter()
+            .map(|x| x.to_f32())
+            .collect();
+        let [upper, lower] = [[at(1, 18), at(1, 19)], [at(9, 18), at(9, 19)]];
+        assert_eq!(lane, [&upper[..], &lower, &[0.0; 4]].concat());
+        // Row 16 alone is left of the last rows; lane 0 of their first tile.
+        let lane: Vec<f32> = fragments[512..][..8].iter().map(|x| x.to_f32()).collect();
+        let (near, far) = ([at(16, 0), at(16, 1)], [at(16, 8), at(16, 9)]);
+        assert_eq!(lane, [near, [0.0; 2], far, [0.0; 2]].concat());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use half::f16;
 
 use super::driver::{Buffer, CudaError, Gpu, Kernel, Launch, MAX_GRID_ROWS, PinnedBuffer, Stream};
+use super::extent::kernel_size;
 use super::pack::fragments_from_matrix;
+use super::up::UpWeights;
 use crate::bilinear::Taps;
 use crate::preprocess::InputFit;
 
@@ -13,6 +15,9 @@ mod tests;
 /// Channels of the last decoder map.
 const CHANNELS: usize = 16;
 
+/// Shared memory of `head_decoded` beside that of its launch.
+const DECODED_STATIC_BYTES: usize = 22 << 10;
+
 /// Threads of a block.
 const THREADS: u32 = 256;
 
@@ -21,6 +26,9 @@ const ROUND_CLASSES: usize = 32;
 
 /// Squares of `head_doubled`'s tile, `[rows, columns]`.
 const SQUARES: [usize; 2] = [8, 31];
+
+/// As [`SQUARES`], of `head_decoded`.
+const DECODED_SQUARES: [usize; 2] = [7, 31];
 
 /// Tiles of `head_resized`, `[height, width]`: the first whose part of the low map fits in shared
 /// memory is taken. None has more pixels than four a thread.
@@ -43,6 +51,7 @@ const GOOD_SHARED_BYTES: usize = 48 << 10;
 /// The classifier and the kernels that apply it.
 pub(crate) struct Head {
     doubled: Kernel,
+    decoded: Kernel,
     resized: Kernel,
     weights: Buffer<f16>,
     offsets: Buffer<f32>,
@@ -66,6 +75,16 @@ enum Way {
         columns: Buffer<u32>,
         tile: Tile,
     },
+}
+
+/// What the last `Up` reads, for a head that does its work.
+#[derive(Clone, Copy)]
+pub(crate) struct Decoded<'a> {
+    /// The decoder's last blocks' map, `[2, h, w, 8]`.
+    pub(crate) map: &'a Buffer<f16>,
+    /// Its size `[h, w]`.
+    pub(crate) size: [usize; 2],
+    pub(crate) up: UpWeights,
 }
 
 /// A tile of `head_resized`, and the most of the low map that one reads, `[rows, columns]`.
@@ -139,6 +158,7 @@ impl Head {
         });
         Ok(Self {
             doubled: gpu.kernel("head", "head_doubled")?,
+            decoded: gpu.kernel("head", "head_decoded")?,
             resized: gpu.kernel("head", "head_resized")?,
             weights: Buffer::from_slice(gpu, &fragments)?,
             offsets: Buffer::from_slice(gpu, offsets)?,
@@ -222,33 +242,10 @@ impl Head {
         output: &MaskBuffer,
         with_confidence: bool,
     ) -> Result<(), CudaError> {
-        let [low, size] = [plan.low, plan.size];
-        features.check_len("the head's features", low[0] * low[1] * CHANNELS)?;
-        let pixels = size[0] * size[1];
-        let needed = MaskBuffer::bytes_of(pixels, true);
-        output.device.check_len("the mask's buffer", needed)?;
-        let address = output.device.address();
-        let confidence = address + (FLAG_BYTES + pixels) as u64;
-        let mut parameters = Parameters {
-            features: features.address(),
-            weights: self.weights.address(),
-            offsets: self.offsets.address(),
-            mask: address + FLAG_BYTES as u64,
-            confidence: if with_confidence { confidence } else { 0 },
-            flag: address,
-            rows: 0,
-            columns: 0,
-            low_height: low[0] as u32,
-            low_width: low[1] as u32,
-            height: size[0] as u32,
-            width: size[1] as u32,
-            classes: self.classes as u32,
-            exponent_scale: std::f32::consts::LOG2_E / self.temperature,
-            looks_everywhere: plan.looks_everywhere.into(),
-            pixel_stride: self.pixel_stride() as u32,
-            tile: [0; 2],
-            most_low: [0; 2],
-        };
+        features.check_len("the head's features", plan.low[0] * plan.low[1] * CHANNELS)?;
+        let size = plan.size;
+        let mut parameters = self.parameters(plan, output, with_confidence)?;
+        parameters.features = features.address();
         let (kernel, blocks, shared_bytes) = match &plan.way {
             Way::Doubled => {
                 // Pixels 2i - 1 and 2i lie between places i - 1 and i of the low map.
@@ -268,18 +265,85 @@ impl Head {
                 (&self.resized, blocks, self.resized_bytes(tile))
             }
         };
-        if blocks[0] > MAX_GRID_ROWS {
-            return Err(CudaError::Limit {
-                what: "the image's height in tiles of the head",
-                limit: MAX_GRID_ROWS,
-                got: blocks[0],
-            });
-        }
-        let grid = [blocks[1] as u32, blocks[0] as u32, 1];
-        let launch = Launch::new(grid, THREADS, shared_bytes as u32);
+        let launch = Launch::new(grid(blocks)?, THREADS, shared_bytes as u32);
         // SAFETY: the argument is the kernel's; all buffers' lengths were checked above, and the taps
         // stay inside the low map by `axis_taps`.
         unsafe { kernel.launch(stream, &launch, &parameters) }
+    }
+
+    /// Returns whether [`Head::launch_decoded`] takes this plan.
+    pub(crate) fn takes_decoded(&self, plan: &HeadPlan) -> bool {
+        matches!(plan.way, Way::Doubled)
+            && !plan.looks_everywhere
+            && self.decoded_bytes() + DECODED_STATIC_BYTES <= self.shared_bytes
+    }
+
+    /// As [`Head::launch`], from what the last `Up` reads, whose map then is written nowhere.
+    ///
+    /// Errs if a buffer is too small, or if [`Head::takes_decoded`] not this plan.
+    pub(crate) fn launch_decoded(
+        &self,
+        stream: &Stream,
+        plan: &HeadPlan,
+        decoded: &Decoded<'_>,
+        output: &MaskBuffer,
+        with_confidence: bool,
+    ) -> Result<(), CudaError> {
+        let [height, width] = decoded.size;
+        (decoded.map).check_len("the head's decoded map", height * width * CHANNELS)?;
+        if !self.takes_decoded(plan) {
+            return Err(CudaError::Limit {
+                what: "the head's shared memory for a decoded map in bytes",
+                limit: self.shared_bytes,
+                got: self.decoded_bytes(),
+            });
+        }
+        let parameters = DecodedParameters {
+            head: self.parameters(plan, output, with_confidence)?,
+            map: decoded.map.address(),
+            up: [decoded.up.weights, decoded.up.constants],
+            map_size: kernel_size("a side of the head's decoded map", decoded.size)?,
+        };
+        let blocks = [0, 1].map(|i| (plan.size[i] / 2 + 1).div_ceil(DECODED_SQUARES[i]));
+        let launch = Launch::new(grid(blocks)?, THREADS, self.decoded_bytes() as u32);
+        // SAFETY: the argument is the kernel's; all buffers' lengths were checked above, and the weights are
+        // those that `Up` packed for its own kernel, which are this one's.
+        unsafe { self.decoded.launch(stream, &launch, &parameters) }
+    }
+
+    /// Returns the kernels' argument but for the map that they read.
+    fn parameters(
+        &self,
+        plan: &HeadPlan,
+        output: &MaskBuffer,
+        with_confidence: bool,
+    ) -> Result<Parameters, CudaError> {
+        let [low, size] = [plan.low, plan.size];
+        let pixels = size[0] * size[1];
+        let needed = MaskBuffer::bytes_of(pixels, true);
+        output.device.check_len("the mask's buffer", needed)?;
+        let address = output.device.address();
+        let confidence = address + (FLAG_BYTES + pixels) as u64;
+        Ok(Parameters {
+            features: 0,
+            weights: self.weights.address(),
+            offsets: self.offsets.address(),
+            mask: address + FLAG_BYTES as u64,
+            confidence: if with_confidence { confidence } else { 0 },
+            flag: address,
+            rows: 0,
+            columns: 0,
+            low_height: low[0] as u32,
+            low_width: low[1] as u32,
+            height: size[0] as u32,
+            width: size[1] as u32,
+            classes: self.classes as u32,
+            exponent_scale: std::f32::consts::LOG2_E / self.temperature,
+            looks_everywhere: plan.looks_everywhere.into(),
+            pixel_stride: self.pixel_stride() as u32,
+            tile: [0; 2],
+            most_low: [0; 2],
+        })
     }
 
     /// Returns the f32 of a low pixel in shared memory: its number in fours is odd, so that no banks
@@ -292,6 +356,10 @@ impl Head {
         (SQUARES[0] + 1) * (SQUARES[1] + 1) * self.pixel_stride() * size_of::<f32>()
     }
 
+    fn decoded_bytes(&self) -> usize {
+        (DECODED_SQUARES[0] + 1) * (DECODED_SQUARES[1] + 1) * self.pixel_stride() * size_of::<f32>()
+    }
+
     fn resized_bytes(&self, tile: &Tile) -> usize {
         let [low_rows, low_columns] = tile.low;
         let low_pixels = (low_rows * low_columns).next_multiple_of(16);
@@ -299,7 +367,19 @@ impl Head {
     }
 }
 
-/// The argument of both kernels.
+/// Returns the grid of so many blocks, `[rows, columns]`.
+fn grid([rows, columns]: [usize; 2]) -> Result<[u32; 3], CudaError> {
+    if rows > MAX_GRID_ROWS {
+        return Err(CudaError::Limit {
+            what: "the image's height in tiles of the head",
+            limit: MAX_GRID_ROWS,
+            got: rows,
+        });
+    }
+    Ok([columns as u32, rows as u32, 1])
+}
+
+/// The argument of `head_doubled` and `head_resized`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Parameters {
@@ -321,6 +401,16 @@ struct Parameters {
     pixel_stride: u32,
     tile: [u32; 2],
     most_low: [u32; 2],
+}
+
+/// The argument of `head_decoded`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct DecodedParameters {
+    head: Parameters,
+    map: u64,
+    up: [u64; 2],
+    map_size: [i32; 2],
 }
 
 /// What one row or column of the image mixes: the low map's `first` and the two after it.

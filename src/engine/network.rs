@@ -8,6 +8,7 @@ use super::down::Down;
 use super::driver::{Buffer, CudaError, Event, Gpu, Stream};
 use super::edab::{EdabScratch, EdabStage};
 use super::ffm::{Ffm, FfmMaps, FfmScratch};
+use super::head::Decoded;
 use super::line::Line;
 use super::msau::{Msau, MsauScratch};
 use super::stem::{INPUT_CHANNELS, Stem};
@@ -107,7 +108,28 @@ impl GpuNetwork {
         })
     }
 
-    /// Puts the network on `stream`: from [`GpuMaps::input`] to [`GpuMaps::features`].
+    /// Returns what [`GpuNetwork::launch`] ends with, for a head that goes on from there.
+    pub(crate) fn decoded<'a>(&self, maps: &'a GpuMaps) -> Decoded<'a> {
+        Decoded {
+            map: &maps.decoder[2].blocks,
+            size: maps.sizes.stages[0],
+            up: self.decoder[2].up.weights(),
+        }
+    }
+
+    /// Puts the last `Up` on `stream`, after [`GpuNetwork::launch`]: to [`GpuMaps::features`].
+    pub(crate) fn launch_features(&self, stream: &Stream, maps: &GpuMaps) -> Result<(), CudaError> {
+        let resized = Resized {
+            map: &maps.decoder[2].blocks,
+            size: maps.sizes.stages[0],
+            skip: None,
+            out: maps.features(),
+            out_size: maps.sizes.stem,
+        };
+        self.decoder[2].up.launch(stream, &resized)
+    }
+
+    /// Puts the network on `stream`: from [`GpuMaps::input`] to the decoder's last blocks.
     ///
     /// `observe` gets each map once its kernels are on the stream; those of the skips' branches once
     /// the stream waits for them.
@@ -203,22 +225,19 @@ impl GpuNetwork {
                 order: &stage.out_order,
                 size,
             })?;
-            let resized = Resized {
-                map: out,
-                size,
-                skip: (i < 2).then(|| &maps.skips[1 - i].out),
-                out: maps.decoder[i].up.as_ref().unwrap_or(maps.features()),
-                out_size: if i < 2 { stages[1 - i] } else { stem },
-            };
-            stage.up.launch(stream, &resized)?;
-            map = resized.out;
+            if let Some(up) = &maps.decoder[i].up {
+                let resized = Resized {
+                    map: out,
+                    size,
+                    skip: Some(&maps.skips[1 - i].out),
+                    out: up,
+                    out_size: stages[1 - i],
+                };
+                stage.up.launch(stream, &resized)?;
+                map = up;
+            }
         }
-        observe(&Observed {
-            name: "up3",
-            map,
-            order: &natural,
-            size: stem,
-        })
+        Ok(())
     }
 
     /// Puts the line and the MSAU of encoder stage `i` beside the stream, and of the first two what FFM needs
@@ -414,7 +433,7 @@ mod tests {
         maps.input().copy_from(&staged, input.len(), &stream)?;
         let mut seen = 0;
         let mut worst = (0.0, String::new());
-        network.launch(&stream, &maps, |observed| {
+        let mut compare = |observed: &Observed<'_>| {
             // A buffer may be longer than the map in it.
             let [h, w] = observed.size;
             let channels = observed.order.len();
@@ -431,6 +450,14 @@ mod tests {
             }
             seen += 1;
             anyhow::Ok(())
+        };
+        network.launch(&stream, &maps, &mut compare)?;
+        network.launch_features(&stream, &maps)?;
+        compare(&Observed {
+            name: "up3",
+            map: maps.features(),
+            order: &ChannelOrder::natural(SKIP_WIDTH),
+            size: maps.sizes.stem,
         })?;
         ensure!(seen == 18, "{seen} maps were compared");
         ensure!(worst.0 < TOLERANCE, "{size:?} {}: {}", worst.1, worst.0);

@@ -95,9 +95,10 @@ impl Case {
             image: self.network,
         };
         let (mask, confidence, _) = engine.run(&view, fit, true)?;
-        let features = engine.prepared[0].maps.features().to_vec()?;
+        let decoded = engine.network.decoded(&engine.prepared[0].maps);
+        let decoded = decoded.map.to_vec()?;
         Ok(FrameBits {
-            features: features.into_iter().map(half::f16::to_bits).collect(),
+            decoded: decoded.into_iter().map(half::f16::to_bits).collect(),
             mask: mask.ids,
             confidence: confidence.context("no confidence")?.values,
         })
@@ -128,7 +129,7 @@ impl Case {
             let off = got.differing_from(&want[image]);
             ensure!(
                 off == [0; 3],
-                "{self}: frame {frame} differs in {off:?} features, classes, confidences"
+                "{self}: frame {frame} differs in {off:?} values of the decoder, classes, confidences"
             );
         }
         Ok(())
@@ -152,10 +153,10 @@ impl std::fmt::Display for Case {
     }
 }
 
-/// What a frame gave: the network's last map, the mask and the confidence.
+/// What a frame gave: the decoder's last map, the mask and the confidence.
 #[derive(PartialEq)]
 struct FrameBits {
-    features: Vec<u16>,
+    decoded: Vec<u16>,
     mask: Vec<u8>,
     confidence: Vec<u8>,
 }
@@ -166,7 +167,7 @@ impl FrameBits {
             a.iter().zip(b).filter(|(a, b)| a != b).count() + a.len().abs_diff(b.len())
         }
         [
-            count(&self.features, &other.features),
+            count(&self.decoded, &other.decoded),
             count(&self.mask, &other.mask),
             count(&self.confidence, &other.confidence),
         ]

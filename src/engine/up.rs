@@ -19,6 +19,13 @@ pub(crate) struct Up {
     multiprocessors: u32,
 }
 
+/// The weights of one of them, for the head's kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct UpWeights {
+    pub(crate) weights: u64,
+    pub(crate) constants: u64,
+}
+
 /// Outputs of the large kernel's tile, and its threads.
 const LARGE: ([usize; 2], u32) = ([8, 32], 256);
 
@@ -68,6 +75,14 @@ impl Up {
             constants: Buffer::from_slice(gpu, &[conv.bias, conv.slope].concat())?,
             multiprocessors: gpu.multiprocessors(),
         })
+    }
+
+    /// Returns its weights' addresses.
+    pub(crate) fn weights(&self) -> UpWeights {
+        UpWeights {
+            weights: self.weights.address(),
+            constants: self.constants.address(),
+        }
     }
 
     /// Puts it on `stream`.

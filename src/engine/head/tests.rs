@@ -1,7 +1,11 @@
 use super::*;
+use crate::engine::against_cpu::seeded;
 use crate::engine::driver::{GpuLimits, Graph};
 use crate::engine::timing::microseconds_each;
+use crate::engine::up::{Resized, Up};
 use crate::labels::{Logits, mask_from_logits};
+use crate::network::layers::{ChannelOrder, Layers};
+use crate::ops::CpuPath;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -92,7 +96,10 @@ fn logits(features: &[f32], weights: &[f32], offsets: &[f32], frame: &Frame) -> 
     Ok(logits)
 }
 
-/// Flag, mask and confidence of a frame; the mask poisoned before, the flag 0.
+/// Whether all logits are finite, the mask, and the confidence.
+type Masked = (bool, Vec<u8>, Vec<u8>);
+
+/// What the head gives of a frame.
 fn on_the_device(
     gpu: &Gpu,
     frame: &Frame,
@@ -100,10 +107,22 @@ fn on_the_device(
     weights: &[f32],
     offsets: &[f32],
     with_confidence: bool,
-) -> Result<(bool, Vec<u8>, Vec<u8>)> {
+) -> Result<Masked> {
     let head = Head::new(gpu, weights, offsets, TEMPERATURE)?;
     let plan = head.plan(gpu, frame.low, frame.fit, frame.size)?;
     let pixels = frame.size[0] * frame.size[1];
+    let features = Buffer::from_slice(gpu, &blocked(features, frame.low))?;
+    masked(gpu, pixels, |output| {
+        head.launch(&gpu.stream(), &plan, &features, output, with_confidence)
+    })
+}
+
+/// What `launch` gives of so many pixels; the mask poisoned before, the flag 0.
+fn masked(
+    gpu: &Gpu,
+    pixels: usize,
+    launch: impl FnOnce(&MaskBuffer) -> std::result::Result<(), CudaError>,
+) -> Result<Masked> {
     let output = MaskBuffer::new(gpu, pixels)?;
     let stream = gpu.stream();
     let mut host = PinnedBuffer::new(gpu, output.bytes(true))?;
@@ -112,8 +131,7 @@ fn on_the_device(
     output
         .device
         .copy_from(&host, output.bytes(true), &stream)?;
-    let features = Buffer::from_slice(gpu, &blocked(features, frame.low))?;
-    head.launch(&stream, &plan, &features, &output, with_confidence)?;
+    launch(&output)?;
     output.device.copy_to(&host, output.bytes(true), &stream)?;
     stream.synchronise()?;
     let (is_finite, mask, confidence) = output.split(&host);
@@ -310,6 +328,92 @@ fn weights_beyond_f16_raise_the_flag() -> Result {
             false,
         )?;
         assert!(!is_finite, "{frame:?}");
+    }
+    Ok(())
+}
+
+/// Flag, mask and confidence of a frame made of the decoder's last map by one kernel, and of the same by two.
+fn decoded_and_in_two_steps(
+    gpu: &Gpu,
+    classes: usize,
+    low: [usize; 2],
+    bad: Option<(usize, f16)>,
+) -> Result<[Masked; 2]> {
+    let layer_weights = seeded()?;
+    let order = ChannelOrder::natural(CHANNELS).shuffled();
+    let layers = Layers::new(&layer_weights, CpuPath::best());
+    let up = Up::new(gpu, &layers, 3, &order)?;
+    let size = low.map(|side| side.div_ceil(2));
+    let mut map = blocked(&made_features(size), size);
+    if let Some((place, value)) = bad {
+        map[place] = value;
+    }
+    let map = Buffer::from_slice(gpu, &map)?;
+    let image = low.map(|side| 2 * side);
+    let frame = frame(classes, low, image, image);
+    let weights = made(classes * CHANNELS, 3, 2.0);
+    let head = Head::new(gpu, &weights, &made_offsets(classes), TEMPERATURE)?;
+    let plan = head.plan(gpu, frame.low, frame.fit, frame.size)?;
+    assert!(head.takes_decoded(&plan));
+    let pixels = frame.size[0] * frame.size[1];
+    let stream = gpu.stream();
+    let decoded = Decoded {
+        map: &map,
+        size,
+        up: up.weights(),
+    };
+    let features = Buffer::new(gpu, CHANNELS * low[0] * low[1])?;
+    Ok([
+        masked(gpu, pixels, |output| {
+            head.launch_decoded(&stream, &plan, &decoded, output, true)
+        })?,
+        masked(gpu, pixels, |output| {
+            let resized = Resized {
+                map: &map,
+                size,
+                skip: None,
+                out: &features,
+                out_size: low,
+            };
+            up.launch(&stream, &resized)?;
+            head.launch(&stream, &plan, &features, output, true)
+        })?,
+    ])
+}
+
+#[test]
+fn a_mask_of_the_decoders_last_map_has_the_bits_of_that_of_the_features() -> Result {
+    let gpu = Gpu::open(0, GpuLimits::default())?;
+    for low in [
+        [1, 1],
+        [1, 7],
+        [9, 1],
+        [3, 5],
+        [6, 31],
+        [7, 32],
+        [8, 30],
+        [17, 70],
+        [180, 240],
+    ] {
+        for classes in [1, 2, 11, 19, 32] {
+            let [got, want] = decoded_and_in_two_steps(&gpu, classes, low, None)?;
+            assert!(got == want, "{low:?}, {classes} classes");
+            assert!(got.0 && got.1.iter().all(|id| usize::from(*id) < classes));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn one_value_of_the_decoders_last_map_that_is_not_finite_raises_the_flag() -> Result {
+    let gpu = Gpu::open(0, GpuLimits::default())?;
+    let low = [19_usize, 37];
+    let values = CHANNELS * low[0].div_ceil(2) * low[1].div_ceil(2);
+    for place in [0, values / 2 + 5, values - 1] {
+        for bad in [f16::NAN, f16::INFINITY] {
+            let [got, want] = decoded_and_in_two_steps(&gpu, 11, low, Some((place, bad)))?;
+            assert!(!got.0 && !want.0, "{bad} at {place}");
+        }
     }
     Ok(())
 }

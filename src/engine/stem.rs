@@ -14,6 +14,9 @@ use crate::ops::conv::Geometry;
 /// Halfs of a pixel of the input: three channels and a zero.
 pub(crate) const INPUT_CHANNELS: usize = 4;
 
+/// Output rows of a tile that can be halved.
+const ROWS: usize = 8;
+
 /// Output columns of a tile.
 const COLUMNS: usize = 16;
 
@@ -44,7 +47,7 @@ const VARIANTS: [Variant; 4] = [
     Variant {
         name: "stem_s1",
         stride: 1,
-        rows: 8,
+        rows: ROWS,
         groups: 2,
     },
     Variant {
@@ -56,7 +59,7 @@ const VARIANTS: [Variant; 4] = [
     Variant {
         name: "stem_s2",
         stride: 2,
-        rows: 8,
+        rows: ROWS,
         groups: 2,
     },
     Variant {
@@ -70,6 +73,17 @@ const VARIANTS: [Variant; 4] = [
 impl Variant {
     fn threads(self) -> u32 {
         self.groups as u32 * 128
+    }
+
+    /// Returns how many halves the last of so many tiles are split into, so that more of the groups of
+    /// these blocks have something in the last round: none, where there is not a group for each.
+    fn halves(self, tiles: u32, blocks: u32) -> u32 {
+        let groups = blocks * self.groups as u32;
+        let halves = tiles % groups * 2;
+        match self.rows == ROWS && halves <= groups {
+            true => halves,
+            false => 0,
+        }
     }
 
     fn shared_bytes(self) -> u32 {
@@ -91,11 +105,11 @@ struct Parameters {
     out: u64,
     weights: u64,
     constants: u64,
-    size: [i32; 2],
-    mid_size: [i32; 2],
-    out_size: [i32; 2],
+    /// The input's, the first convolution's, the output's.
+    sizes: [[i32; 2]; 3],
     tiles_x: i32,
     tiles: i32,
+    halves: i32,
 }
 
 impl Stem {
@@ -156,20 +170,26 @@ impl Stem {
         input.check_len("the stem's input", size[0] * size[1] * INPUT_CHANNELS)?;
         out.check_len("the stem's output", out_size[0] * out_size[1] * STEM_WIDTH)?;
         let kernel_size = |size| kernel_size("a side of the network's input", size);
+        let mid_size = size.map(|side| side.div_ceil(self.variant.stride));
+        let sizes = [
+            kernel_size(size)?,
+            kernel_size(mid_size)?,
+            kernel_size(out_size)?,
+        ];
         let [tiles_x, tiles_y, _] = grid_of_tiles(out_size, [self.variant.rows, COLUMNS]);
         let tiles = tiles_x * tiles_y;
+        let blocks = tiles.min(self.resident_blocks.max(1));
+        let halves = self.variant.halves(tiles, blocks);
         let parameters = Parameters {
             input: input.address(),
             out: out.address(),
             weights: self.weights.address(),
             constants: self.constants.address(),
-            size: kernel_size(size)?,
-            mid_size: kernel_size(size.map(|side| side.div_ceil(self.variant.stride)))?,
-            out_size: kernel_size(out_size)?,
+            sizes,
             tiles_x: tiles_x as i32,
-            tiles: tiles as i32,
+            tiles: (tiles - halves / 2) as i32,
+            halves: halves as i32,
         };
-        let blocks = tiles.min(self.resident_blocks.max(1));
         let launch = Launch::new(
             [blocks, 1, 1],
             self.variant.threads(),
@@ -256,6 +276,17 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn tiles_of_the_last_round_are_halved_where_each_half_finds_a_group() {
+        let [large, small, ..] = VARIANTS;
+        // 264 groups: 81 tiles are left, 136 are, none is.
+        for (tiles, halves) in [(345, 162), (400, 0), (528, 0), (132, 264), (133, 0)] {
+            assert_eq!(large.halves(tiles, 132), halves, "{tiles}");
+            assert_eq!(small.halves(tiles, 132), 0);
+        }
+        assert_eq!(large.halves(1, 1), 2);
     }
 
     #[test]

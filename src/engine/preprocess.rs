@@ -38,9 +38,13 @@ impl From<&ImageView<'_>> for ImageLayout {
     }
 }
 
-/// The kernel and the weights' normalisation.
+/// Pixels of a thread of `preprocess_packed`.
+const PACKED: usize = 4;
+
+/// The kernels and the weights' normalisation.
 pub(crate) struct Preprocess {
     kernel: Kernel,
+    packed: Kernel,
     normalisation: InputNormalisation,
 }
 
@@ -48,6 +52,8 @@ pub(crate) struct Preprocess {
 pub(crate) struct PreprocessPlan {
     layout: ImageLayout,
     network: [usize; 2],
+    /// Whether `preprocess_packed` takes such an image.
+    is_packed: bool,
     rows: Buffer<u32>,
     columns: Buffer<u32>,
 }
@@ -56,6 +62,7 @@ impl Preprocess {
     pub(crate) fn new(gpu: &Gpu, normalisation: &InputNormalisation) -> Result<Self, CudaError> {
         Ok(Self {
             kernel: gpu.kernel("preprocess", "preprocess")?,
+            packed: gpu.kernel("preprocess", "preprocess_packed")?,
             normalisation: normalisation.clone(),
         })
     }
@@ -82,6 +89,10 @@ impl Preprocess {
         Ok(PreprocessPlan {
             layout,
             network: fit.network,
+            is_packed: [fit.network, fit.image] == [[layout.height, layout.width]; 2]
+                && Kind::of(layout.format).pixel_bytes == 3
+                && layout.width.is_multiple_of(PACKED)
+                && layout.step.is_multiple_of(size_of::<u32>()),
             rows: axis(layout.height, fit.image[0], fit.network[0])?,
             columns: axis(layout.width, fit.image[1], fit.network[1])?,
         })
@@ -128,15 +139,19 @@ impl Preprocess {
             mean: *mean,
             scale: std.map(|std| 1.0 / std),
         };
-        let columns = width.div_ceil(THREADS as usize) as u32;
-        let launch = Launch::new([columns, height as u32, 1], THREADS, 0);
+        let blocks = |threads: usize| threads.div_ceil(THREADS as usize) as u32;
+        let (kernel, grid) = match plan.is_packed {
+            true => (&self.packed, [blocks(height * width / PACKED), 1, 1]),
+            false => (&self.kernel, [blocks(width), height as u32, 1]),
+        };
+        let launch = Launch::new(grid, THREADS, 0);
         // SAFETY: the argument is the kernel's; the image view's lengths hold for the layout, and the
         // lengths of all buffers were checked above.
-        unsafe { self.kernel.launch(stream, &launch, &parameters) }
+        unsafe { kernel.launch(stream, &launch, &parameters) }
     }
 }
 
-/// The argument of `preprocess`.
+/// The argument of both kernels.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Parameters {
@@ -298,7 +313,7 @@ mod tests {
     fn every_format_gives_the_bits_of_the_cpu_at_any_size_and_step() -> Result {
         let gpu = Gpu::open(0, GpuLimits::default())?;
         for format in FORMATS {
-            let sizes = [[2, 2], [6, 4], [34, 18], [258, 20]];
+            let sizes = [[2, 2], [6, 4], [34, 18], [36, 6], [258, 20]];
             let odd = [[1, 1], [1, 5], [7, 1], [33, 17], [259, 3]];
             let sizes = match ImageView::new(format, 1, 1, 8, &[0; 64]) {
                 Ok(_) => [&sizes[..], &odd[..]].concat(),

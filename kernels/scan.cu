@@ -310,9 +310,10 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
         copy_async_commit();
         if (++next_batch == batches) next_batch = 0, next_round++;
     };
+    // What is needed first, first.
+    load_steps(base_of(of_round) + lane_in_order * STEPS);
 #pragma unroll 1
     for (int to = 0; to < 2; to++) fetch_next(to);
-    load_steps(base_of(of_round) + lane_in_order * STEPS);
     if (thread < CHANNELS * MAX_STATES) handover.decay[thread / MAX_STATES][thread % MAX_STATES] = own_decay;
     if (thread < CHANNELS * OF_CHANNEL) {
         handover.of_channels[thread / OF_CHANNEL][thread % OF_CHANNEL] = own_weight;

@@ -158,12 +158,12 @@ impl World {
         let camera_in_base = Pose::from_euler([1.3, 0.0, config.camera_height_m], 0.0, pitch, yaw);
         let course = Course::new(seed);
         let layout = Layout::new(&course, seed, config.varied);
-        let light = Light::new(seed, config.weather);
-        let light = if config.varied {
-            light.varied(seed, config.weather)
-        } else {
-            light
-        };
+        let mut light = Light::new(seed, config.weather);
+        let mut sensor = Sensor::new(&mut Draws::new(seed, 6));
+        if config.varied {
+            light = light.varied(seed, config.weather);
+            sensor = sensor.varied(&mut Draws::new(seed, 1681));
+        }
         let scenery = scenery(&course, &layout, seed, light.lamps, config.varied);
         let motion = Motion::new(&course, seed);
         let start = motion.pose(&course, 0.0);
@@ -179,11 +179,7 @@ impl World {
             light,
             motion,
             tiles: NoiseTiles::new(seed),
-            sensor: if config.varied {
-                Sensor::new(&mut Draws::new(seed, 6)).varied(&mut Draws::new(seed, 1681))
-            } else {
-                Sensor::new(&mut Draws::new(seed, 6))
-            },
+            sensor,
             odom_in_world: Pose::from_euler(start.translation, 0.0, 0.0, heading),
         })
     }

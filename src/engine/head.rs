@@ -15,9 +15,6 @@ mod tests;
 /// Channels of the last decoder map.
 const CHANNELS: usize = 16;
 
-/// Shared memory of `head_decoded` beside that of its launch.
-const DECODED_STATIC_BYTES: usize = 22 << 10;
-
 /// Threads of a block.
 const THREADS: u32 = 256;
 
@@ -275,7 +272,7 @@ impl Head {
     pub(crate) fn takes_decoded(&self, plan: &HeadPlan) -> bool {
         matches!(plan.way, Way::Doubled)
             && !plan.looks_everywhere
-            && self.decoded_bytes() + DECODED_STATIC_BYTES <= self.shared_bytes
+            && self.decoded_bytes() <= self.decoded.dynamic_bytes()
     }
 
     /// As [`Head::launch`], from what the last `Up` reads, whose map then is written nowhere.
@@ -294,7 +291,7 @@ impl Head {
         if !self.takes_decoded(plan) {
             return Err(CudaError::Limit {
                 what: "the head's shared memory for a decoded map in bytes",
-                limit: self.shared_bytes,
+                limit: self.decoded.dynamic_bytes(),
                 got: self.decoded_bytes(),
             });
         }

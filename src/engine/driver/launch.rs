@@ -209,6 +209,11 @@ impl Kernel {
         Ok(kernel)
     }
 
+    /// Returns the most bytes of shared memory that a launch may ask for, beside what the kernel has of its own.
+    pub(crate) fn dynamic_bytes(&self) -> usize {
+        self.dynamic_bytes as usize
+    }
+
     /// Returns the launch with so much shared memory that no multiprocessor takes more of its blocks than one
     /// must. Those of a kernel that starts early would else crowd onto the few multiprocessors that the
     /// kernel before it leaves first.

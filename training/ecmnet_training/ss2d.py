@@ -68,8 +68,6 @@ class SS2D(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             two = torch.stack([x.flatten(2), x.transpose(2, 3).flatten(2)], dim=1)
             u = torch.cat([two, two.flip(-1)], dim=1)  # [b, k, d, l]
-            # Broadcast, so that the weights' gradients are a sum over pictures of small products;
-            # einsum would make four long ones, too few for a GPU.
             projected = self.x_proj_weight @ u
             dt, B, C = projected.split([self.rank, self.state, self.state], dim=2)
             dt = self.dt_projs_weight @ dt

@@ -20,7 +20,8 @@
 // exp(delta A) and inputs delta u B, and composes them; shuffles scan the compositions of the 32 lanes; each
 // warp hands its last states on to the next one; and the steps run again from the states that the lane
 // starts with, beside the first run of the next two states. So each factor is computed once, and y never
-// leaves the lane. B and C of BATCH states arrive in shared memory while the states before are worked on.
+// leaves the lane. B and C of BATCH states arrive in shared memory while the states before are worked on; of
+// some steps they are copied and read by the three warps of these steps, which alone wait for each other.
 // States, sums and exponentials are f32, and every sum has a fixed order: bit-equal from run to run.
 #include <cuda_fp16.h>
 
@@ -126,12 +127,12 @@ struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Run {
 };
 
 // How a block is laid out: STEPS of a lane, CHUNKS warps of a channel with consecutive steps, and batches of
-// BATCH states. Its shared memory: [2] batches of [BATCH states][B, C][CHUNKS][ROW] pieces of 16 bytes, then
-// a `Handover`.
-template <typename T_, int STEPS_, int CHUNKS_, int BATCH_>
+// BATCH states. Its shared memory: [BUFFERS] batches of [BATCH states][B, C][CHUNKS][ROW] pieces of 16 bytes,
+// then a `Handover`.
+template <typename T_, int STEPS_, int CHUNKS_, int BATCH_, int BUFFERS_>
 struct Shape {
     using T = T_;
-    static constexpr int STEPS = STEPS_, CHUNKS = CHUNKS_, BATCH = BATCH_;
+    static constexpr int STEPS = STEPS_, CHUNKS = CHUNKS_, BATCH = BATCH_, BUFFERS = BUFFERS_;
     static constexpr int THREADS = CHANNELS * CHUNKS * 32;
     static constexpr int CHUNK = 32 * STEPS;
     static constexpr int PER_PIECE = 16 / sizeof(T), PIECES = STEPS / PER_PIECE;
@@ -156,6 +157,11 @@ __device__ __forceinline__ void announce(unsigned long long* barrier) {
     asm volatile("{\n.reg .b64 token;\nmbarrier.arrive.shared.b64 token, [%0];\n}" ::"r"(
                      shared_address(barrier))
                  : "memory");
+}
+
+// Waits for the other warps of the same steps, one of each channel.
+__device__ __forceinline__ void await_steps(int of_round) {
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + of_round), "n"(CHANNELS * 32) : "memory");
 }
 
 // Waits for the end of the mbarrier's phase of this parity; by all lanes of a warp.
@@ -183,7 +189,7 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
     constexpr int STEPS = Of::STEPS, CHUNKS = Of::CHUNKS, CHUNK = Of::CHUNK;
     constexpr int PER_PIECE = Of::PER_PIECE, PIECES = Of::PIECES;
     extern __shared__ uint4 ring[];
-    auto& handover = *reinterpret_cast<Handover<CHUNKS>*>(ring + 2 * Of::BUFFER);
+    auto& handover = *reinterpret_cast<Handover<CHUNKS>*>(ring + Of::BUFFERS * Of::BUFFER);
 
     int const n = p.states, length = p.length;
     int const k = blockIdx.y, thread = threadIdx.x, lane = thread % 32;
@@ -313,7 +319,7 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
     // What is needed first, first.
     load_steps(base_of(of_round) + lane_in_order * STEPS);
 #pragma unroll 1
-    for (int to = 0; to < 2; to++) fetch_next(to);
+    for (int to = 0; to < Of::BUFFERS; to++) fetch_next(to);
     if (thread < CHANNELS * MAX_STATES) handover.decay[thread / MAX_STATES][thread % MAX_STATES] = own_decay;
     if (thread < CHANNELS * OF_CHANNEL) {
         handover.of_channels[thread / OF_CHANNEL][thread % OF_CHANNEL] = own_weight;
@@ -325,7 +331,7 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
     for (int round = 0; round < rounds; round++) {
         int const chunk = round * CHUNKS + of_round;
         int const order = base_of(chunk) + lane_in_order * STEPS;
-        bool const has_steps = chunk < chunks;
+        if (chunk >= chunks) break;  // past the map's end, in the last round
         // Of the pair of states at hand: what its steps do, C, and the states that the lane starts with.
         float factor[2][STEPS], term[2][STEPS], state[2];
         Run<T, STEPS> of[2];
@@ -377,8 +383,9 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
                 compose_with_earlier<4>(product, next);
                 compose_with_earlier<8>(product, next);
                 compose_with_earlier<16>(product, next);
-                if (of_round > 0) await(&handover.is_there[channel][of_round - 1][pair], round & 1);
                 int const warp_before = (of_round + CHUNKS - 1) % CHUNKS;
+                int const its_round = of_round > 0 ? round : round - 1;
+                if (its_round >= 0) await(&handover.is_there[channel][warp_before][pair], its_round & 1);
                 float2 const before =
                     *reinterpret_cast<const float2*>(&handover.left[channel][warp_before][2 * pair]);
                 next[0] = fmaf(product[0], before.x, next[0]);
@@ -394,21 +401,16 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
             }
         };
         auto begin_batch = [&] {
-            if (is_first) copy_async_wait<1>();
-            else copy_async_wait<0>();
-            if (IS_BACKWARD && length % PER_PIECE != 0 && has_steps) cut(chunk, buffer);
-            __syncthreads();
-            // The other buffer was read by all.
-            if (!is_first) fetch_next(buffer ^ 1);
+            if (is_first) copy_async_wait<Of::BUFFERS - 1>();
+            else copy_async_wait<Of::BUFFERS - 2>();
+            if (IS_BACKWARD && length % PER_PIECE != 0) cut(chunk, buffer);
+            await_steps(of_round);
+            // The buffer before was read by all of them.
+            if (!is_first) fetch_next((buffer + Of::BUFFERS - 1) % Of::BUFFERS);
             is_first = false;
             rows = ring + buffer * Of::BUFFER + of_round * Of::ROW;
-            buffer ^= 1;
+            buffer = (buffer + 1) % Of::BUFFERS;
         };
-        if (!has_steps) {
-            // Past the map's end, in the last round.
-            for (int batch = 0; batch < batches; batch++) begin_batch();
-            break;
-        }
         begin_round(order);
         begin_batch();
         walk(Flag<false>(), Flag<true>(), 0);
@@ -426,21 +428,26 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
     }
 }
 
+// The short one is for short maps; the small ones are for little shared memory.
+using F16 = Shape<__half, 16, 4, 8, 2>;
+using F16Short = Shape<__half, 8, 4, 16, 2>;
+using F16Small = Shape<__half, 8, 4, 4, 2>;
+using F32 = Shape<float, 8, 4, 8, 2>;
+using F32Small = Shape<float, 8, 4, 4, 2>;
+
 }  // namespace
 
-// Grid: (channels / 3 rounded up, 4 directions); a warp for each channel and chunk. The short one is for short
-// maps, whose B and C all lie in shared memory; the small ones are for little of it.
-#define SCAN(NAME, ...)                                                                              \
-    extern "C" __global__ void __launch_bounds__(Shape<__VA_ARGS__>::THREADS, 1)                     \
-        NAME(const __grid_constant__ ScanParams p) {                                                 \
-        if (blockIdx.y < 2) {                                                                        \
-            scan<Shape<__VA_ARGS__>, false>(p);                                                      \
-        } else {                                                                                     \
-            scan<Shape<__VA_ARGS__>, true>(p);                                                       \
-        }                                                                                            \
+// Grid: (channels / 3 rounded up, 4 directions); a warp for each channel and chunk.
+#define SCAN(NAME, OF)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(OF::THREADS, 1) NAME(const __grid_constant__ ScanParams p) { \
+        if (blockIdx.y < 2) {                                                                                  \
+            scan<OF, false>(p);                                                                                \
+        } else {                                                                                               \
+            scan<OF, true>(p);                                                                                 \
+        }                                                                                                      \
     }
-SCAN(scan_f16, __half, 16, 4, 8)
-SCAN(scan_f16_short, __half, 8, 4, 16)
-SCAN(scan_f16_small, __half, 8, 4, 4)
-SCAN(scan_f32, float, 8, 4, 8)
-SCAN(scan_f32_small, float, 8, 4, 4)
+SCAN(scan_f16, F16)
+SCAN(scan_f16_short, F16Short)
+SCAN(scan_f16_small, F16Small)
+SCAN(scan_f32, F32)
+SCAN(scan_f32_small, F32Small)

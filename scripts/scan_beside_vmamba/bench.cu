@@ -212,17 +212,17 @@ template <typename T>
 void launch_scan(cudaStream_t stream, const ScanParams& params) {
     auto with = [&](auto shape, void (*kernel)(ScanParams)) {
         using Of = decltype(shape);
-        const int shared = 2 * Of::BUFFER * 16 + sizeof(Handover<Of::CHUNKS>);
+        const int shared = Of::BUFFERS * Of::BUFFER * 16 + sizeof(Handover<Of::CHUNKS>);
         CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
         CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));
         launch(stream, kernel, dim3((WIDTH + CHANNELS - 1) / CHANNELS, DIRECTIONS), Of::THREADS, shared, params);
     };
     if constexpr (sizeof(T) == 4) {
-        with(Shape<float, 8, 4, 8>{}, scan_f32);
+        with(F32{}, scan_f32);
     } else if (params.length > 1024) {
-        with(Shape<__half, 16, 4, 8>{}, scan_f16);
+        with(F16{}, scan_f16);
     } else {
-        with(Shape<__half, 8, 4, 16>{}, scan_f16_short);
+        with(F16Short{}, scan_f16_short);
     }
 }
 

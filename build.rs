@@ -21,6 +21,9 @@ const ARCHITECTURES: [&str; 7] = ["80", "86", "87", "89", "90", "110", "120"];
 /// here, the data centre's 100 and 103 among them, which code for 110 or 120 does not serve.
 const PTX_ARCHITECTURE: &str = "90";
 
+/// Files of kernels that the library's own tests launch and no program does.
+const TESTED_ONLY: [&str; 1] = ["ss2d"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     name_commit();
@@ -83,9 +86,12 @@ fn compile_kernels() -> Result<(), Box<dyn Error>> {
                 .unwrap_or_else(|_| Err("a compiling thread panicked".to_owned()))
         })
     })?;
-    let mut table = format!("static FATBINS: [(&str, &[u8]); {}] = [\n", kernels.len());
+    let mut table = "static FATBINS: &[(&str, &[u8])] = &[\n".to_owned();
     for kernel in &kernels {
         let name = kernel.file_stem().unwrap_or_default();
+        if TESTED_ONLY.iter().any(|tested| name == *tested) {
+            table.push_str("    #[cfg(test)]\n");
+        }
         writeln!(
             table,
             "    ({name:?}, include_bytes!({:?})),",

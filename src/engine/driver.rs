@@ -120,7 +120,7 @@ impl Gpu {
         for stream in &mut open.side_streams {
             *stream = launch::new_stream()?;
         }
-        for (name, fatbin) in FATBINS {
+        for &(name, fatbin) in FATBINS {
             let mut module = std::ptr::null_mut();
             // SAFETY: the bytes are a fatbin that nvcc made, and `module` outlives the call.
             let result = unsafe { sys::cuModuleLoadData(&mut module, fatbin.as_ptr().cast()) };

@@ -1,7 +1,8 @@
 //! FFM on the device: from the deepest features and the skips to the decoder's input.
 //!
 //! `kernels/ffm_pool.cu` pools a skip; `ffm_in.cu` normalises, projects and convolves, and steers the scan;
-//! `scan.cu` scans; `ffm_out.cu` merges the directions, gates them, and ends with the linear layers.
+//! `scan.cu` scans; `ffm_out.cu` merges the directions, gates them, and ends with the linear layers. SS2D, which lies
+//! in the last three, has its first and its last kernel by itself in the tests.
 
 use half::f16;
 
@@ -234,15 +235,45 @@ impl Ffm {
     ) -> Result<(), CudaError> {
         maps.check()?;
         self.launch_in(stream, maps, scratch)?;
+        self.scan_in(stream, maps.size, scratch)
+    }
+
+    fn scan_in(
+        &self,
+        stream: &Stream,
+        size: [usize; 2],
+        scratch: &FfmScratch,
+    ) -> Result<(), CudaError> {
         let buffers = [&scratch.u, &scratch.projected, &scratch.scanned];
-        self.scan
-            .launch(stream, buffers, maps.size[0] * maps.size[1])
+        self.scan.launch(stream, buffers, size[0] * size[1])
     }
 
     fn launch_in(
         &self,
         stream: &Stream,
         maps: &FfmMaps<'_>,
+        scratch: &FfmScratch,
+    ) -> Result<(), CudaError> {
+        let [pooled1, pooled2] = &scratch.pooled;
+        for pooled in [pooled1, pooled2] {
+            let area = maps.size[0] * maps.size[1];
+            pooled.check_len("FFM's pooled skip", SKIP_WIDTH * area)?;
+        }
+        let parts = [maps.f3, pooled1, pooled2].map(Buffer::address);
+        // SAFETY: the lengths of the three parts were checked.
+        unsafe { self.launch_into_scan(&self.kernels.input, stream, parts, maps.size, scratch) }
+    }
+
+    /// Puts `kernel`, one of `kernels/into_scan.cuh`, on `stream`.
+    ///
+    /// # Safety
+    /// At each address of `parts` lies a map of 16 channels of this size.
+    unsafe fn launch_into_scan(
+        &self,
+        kernel: &Kernel,
+        stream: &Stream,
+        parts: [u64; 3],
+        size: [usize; 2],
         scratch: &FfmScratch,
     ) -> Result<(), CudaError> {
         #[repr(C)]
@@ -260,7 +291,7 @@ impl Ffm {
             size: [i32; 2],
             pitch: i32,
         }
-        let area = maps.size[0] * maps.size[1];
+        let area = size[0] * size[1];
         let pitch = pitch(area);
         scratch.gate.check_len("FFM's gate", SCAN_WIDTH * area)?;
         scratch.u.check_len("FFM's u", 2 * SCAN_WIDTH * pitch)?;
@@ -268,12 +299,8 @@ impl Ffm {
         scratch
             .projected
             .check_len("FFM's projections", rows * pitch)?;
-        let [pooled1, pooled2] = &scratch.pooled;
-        for pooled in [pooled1, pooled2] {
-            pooled.check_len("FFM's pooled skip", SKIP_WIDTH * area)?;
-        }
         let parameters = Params {
-            parts: [maps.f3, pooled1, pooled2].map(Buffer::address),
+            parts,
             norm: self.norm.address(),
             in_weights: self.in_weights.address(),
             taps: self.taps.address(),
@@ -282,13 +309,12 @@ impl Ffm {
             gate: scratch.gate.address(),
             u: scratch.u.address(),
             projected: scratch.projected.address(),
-            size: maps.size.map(|side| side as i32),
+            size: size.map(|side| side as i32),
             pitch: pitch as i32,
         };
-        let [rows, columns] = maps.size.map(|side| side.div_ceil(SIDE) as u32);
-        let launch = Launch::new([columns, rows, 1], THREADS, 0);
-        // SAFETY: Params is the kernel's; the maps' lengths and the scratch's were checked.
-        unsafe { self.kernels.input.launch(stream, &launch, &parameters) }
+        let launch = Launch::new(grid_of(size), THREADS, 0);
+        // SAFETY: Params is the kernel's; the parts are the caller's, and the scratch's lengths were checked.
+        unsafe { kernel.launch(stream, &launch, &parameters) }
     }
 
     /// Puts the rest of FFM on `stream`, after [`Ffm::launch_scan`] with the same maps.
@@ -301,48 +327,62 @@ impl Ffm {
         scratch: &FfmScratch,
     ) -> Result<(), CudaError> {
         maps.check()?;
-        #[repr(C)]
-        #[derive(Clone, Copy)]
-        struct Params {
-            y: u64,
-            gate: u64,
-            norm: u64,
-            weights1: u64,
-            bias1: u64,
-            weights2: u64,
-            bias2: u64,
-            f3: u64,
-            m3: u64,
-            out: u64,
-            height: i32,
-            width: i32,
-            pitch: i32,
-            f3_places: [i32; SKIP_WIDTH],
-        }
-        let area = maps.size[0] * maps.size[1];
-        let parameters = Params {
-            y: scratch.scanned.address(),
-            gate: scratch.gate.address(),
-            norm: self.out_norm.address(),
+        let parameters = OutParams {
             weights1: self.weights1.address(),
             bias1: self.bias1.address(),
             weights2: self.weights2.address(),
             bias2: self.bias2.address(),
             f3: maps.f3.address(),
             m3: maps.m3.address(),
-            out: maps.y.address(),
-            height: maps.size[0] as i32,
-            width: maps.size[1] as i32,
-            pitch: pitch(area) as i32,
             f3_places: self.f3_places,
+            ..self.merge(maps.size, scratch, maps.y)
         };
-        let [rows, columns] = maps.size.map(|side| side.div_ceil(SIDE) as u32);
-        let launch = Launch::new([columns, rows, 1], THREADS, 0);
-        let launch = self.kernels.out.spread(launch);
-        // SAFETY: Params is the kernel's; the maps' lengths were checked, the gate's by `launch_in`, and y's
+        let kernel = &self.kernels.out;
+        let launch = kernel.spread(Launch::new(grid_of(maps.size), THREADS, 0));
+        // SAFETY: OutParams is the kernel's; the maps' lengths were checked, the gate's by `launch_in`, and y's
         // by the scan.
-        unsafe { self.kernels.out.launch(stream, &launch, &parameters) }
+        unsafe { kernel.launch(stream, &launch, &parameters) }
     }
+
+    /// Returns what SS2D has after its scan but for the last product.
+    fn merge(&self, size: [usize; 2], scratch: &FfmScratch, out: &Buffer<f16>) -> OutParams {
+        OutParams {
+            y: scratch.scanned.address(),
+            gate: scratch.gate.address(),
+            norm: self.out_norm.address(),
+            out: out.address(),
+            height: size[0] as i32,
+            width: size[1] as i32,
+            pitch: pitch(size[0] * size[1]) as i32,
+            ..OutParams::default()
+        }
+    }
+}
+
+/// The argument of the kernels of `kernels/out_of_scan.cuh`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct OutParams {
+    y: u64,
+    gate: u64,
+    norm: u64,
+    weights1: u64,
+    bias1: u64,
+    weights2: u64,
+    bias2: u64,
+    f3: u64,
+    m3: u64,
+    out: u64,
+    height: i32,
+    width: i32,
+    pitch: i32,
+    f3_places: [i32; SKIP_WIDTH],
+}
+
+/// Returns the blocks for a map of this size.
+fn grid_of(size: [usize; 2]) -> [u32; 3] {
+    let [rows, columns] = size.map(|side| side.div_ceil(SIDE) as u32);
+    [columns, rows, 1]
 }
 
 impl FfmMaps<'_> {
@@ -380,5 +420,7 @@ fn product(a: &[f32], b: &[f32], inner: usize) -> Vec<f32> {
         .collect()
 }
 
+#[cfg(test)]
+mod ss2d;
 #[cfg(test)]
 mod tests;

@@ -214,7 +214,6 @@ fn microseconds_of_ffm() -> anyhow::Result<()> {
         let scratch = FfmScratch::new(&gpu, size)?;
         let y = Buffer::new(&gpu, SKIP_WIDTH * size[0] * size[1])?;
         let maps = inputs.maps(&y);
-        let scanned = [&scratch.u, &scratch.projected, &scratch.scanned];
         let all = |stream: &Stream| {
             ffm.launch_scan(stream, &maps, &scratch)?;
             ffm.launch_out(stream, &maps, &scratch)
@@ -226,9 +225,7 @@ fn microseconds_of_ffm() -> anyhow::Result<()> {
         let name = |part: &str| format!("{part} of {size:?}");
         print_times(&gpu, &name("ffm"), all)?;
         print_times(&gpu, &name("ffm_in"), |s| ffm.launch_in(s, &maps, &scratch))?;
-        print_times(&gpu, &name("scan"), |s| {
-            ffm.scan.launch(s, scanned, size[0] * size[1])
-        })?;
+        print_times(&gpu, &name("scan"), |s| ffm.scan_in(s, size, &scratch))?;
         print_times(&gpu, &name("ffm_out"), |s| {
             ffm.launch_out(s, &maps, &scratch)
         })?;

@@ -8,6 +8,11 @@ extern "C" __global__ void __launch_bounds__(into_scan::THREADS, 2)
     into_scan::into_scan<false>(p);
 }
 
+extern "C" __global__ void __launch_bounds__(into_scan::THREADS, 1)
+    ss2d_in_spread(const __grid_constant__ into_scan::Params p) {
+    into_scan::into_scan<false>(p);
+}
+
 extern "C" __global__ void __launch_bounds__(out_of_scan::THREADS, 2)
     ss2d_out(const __grid_constant__ out_of_scan::Params p) {
     out_of_scan::out_of_scan<false>(p);

@@ -44,8 +44,34 @@ pub(crate) struct Ffm {
 
 struct Kernels {
     pool: Kernel,
-    input: Kernel,
+    input: IntoScan,
     out: Kernel,
+}
+
+/// A kernel of `kernels/into_scan.cuh`.
+struct IntoScan {
+    /// For any grid.
+    dense: Kernel,
+    /// Of which a multiprocessor takes one block.
+    spread: Kernel,
+    multiprocessors: u32,
+}
+
+impl IntoScan {
+    fn new(gpu: &Gpu, file: &'static str, [dense, spread]: [&str; 2]) -> Result<Self, CudaError> {
+        Ok(Self {
+            dense: gpu.kernel(file, dense)?,
+            spread: gpu.kernel(file, spread)?,
+            multiprocessors: gpu.multiprocessors(),
+        })
+    }
+
+    fn of(&self, launch: &Launch) -> &Kernel {
+        match launch.grid.iter().product::<u32>() <= self.multiprocessors {
+            true => &self.spread,
+            false => &self.dense,
+        }
+    }
 }
 
 /// The maps that FFM reads and writes, f16 `[c / 8, h, w, 8]`.
@@ -176,7 +202,7 @@ impl Ffm {
             f3_places,
             kernels: Kernels {
                 pool: gpu.kernel("ffm_pool", "ffm_pool")?,
-                input: gpu.kernel("ffm_in", "ffm_in")?,
+                input: IntoScan::new(gpu, "ffm_in", ["ffm_in", "ffm_in_spread"])?,
                 out: gpu.kernel("ffm_out", "ffm_out")?,
             },
         })
@@ -270,7 +296,7 @@ impl Ffm {
     /// At each address of `parts` lies a map of 16 channels of this size.
     unsafe fn launch_into_scan(
         &self,
-        kernel: &Kernel,
+        kernel: &IntoScan,
         stream: &Stream,
         parts: [u64; 3],
         size: [usize; 2],
@@ -314,7 +340,7 @@ impl Ffm {
         };
         let launch = Launch::new(grid_of(size), THREADS, 0);
         // SAFETY: Params is the kernel's; the parts are the caller's, and the scratch's lengths were checked.
-        unsafe { kernel.launch(stream, &launch, &parameters) }
+        unsafe { kernel.of(&launch).launch(stream, &launch, &parameters) }
     }
 
     /// Puts the rest of FFM on `stream`, after [`Ffm::launch_scan`] with the same maps.

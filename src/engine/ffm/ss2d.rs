@@ -17,7 +17,7 @@ struct Ss2d {
     /// In which SS2D's own weights are, for channels in their own order.
     ffm: Ffm,
     out_proj: Buffer<f16>,
-    input: Kernel,
+    input: IntoScan,
     out: Kernel,
 }
 
@@ -31,7 +31,7 @@ impl Ss2d {
         Ok(Self {
             ffm: Ffm::new(layers, &ChannelOrder::natural(SKIP_WIDTH), gpu)?,
             out_proj: Buffer::from_slice(gpu, &fragments)?,
-            input: gpu.kernel("ss2d", "ss2d_in")?,
+            input: IntoScan::new(gpu, "ss2d", ["ss2d_in", "ss2d_in_spread"])?,
             out: gpu.kernel("ss2d", "ss2d_out")?,
         })
     }

@@ -192,6 +192,19 @@ fn ffm_equals_the_cpu_networks() -> anyhow::Result<()> {
 }
 
 #[test]
+fn blocks_that_find_a_multiprocessor_each_leave_room_for_no_second_one() -> anyhow::Result<()> {
+    let gpu = Gpu::open(0, GpuLimits::default())?;
+    let input = IntoScan::new(&gpu, "ffm_in", ["ffm_in", "ffm_in_spread"])?;
+    let each = |blocks: u32| {
+        let launch = Launch::new([blocks, 1, 1], THREADS, 0);
+        input.of(&launch).resident_blocks(&launch)
+    };
+    assert_eq!(each(gpu.multiprocessors())?, 1);
+    assert_eq!(each(gpu.multiprocessors() + 1)?, 2);
+    Ok(())
+}
+
+#[test]
 fn linear_layers_with_nothing_between_are_one() {
     // [2, 2] times [2, 1]
     assert_eq!(product(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0], 2), [17.0, 39.0]);

@@ -1,4 +1,4 @@
-//! The last decoder map to the mask, on the device: `kernels/head.cu`.
+//! The last decoder map to the mask, on the device: `kernels/head.cu`, and `head_resized.cu` for any sizes.
 
 use half::f16;
 
@@ -156,7 +156,7 @@ impl Head {
         Ok(Self {
             doubled: gpu.kernel("head", "head_doubled")?,
             decoded: gpu.kernel("head", "head_decoded")?,
-            resized: gpu.kernel("head", "head_resized")?,
+            resized: gpu.kernel("head_resized", "head_resized")?,
             weights: Buffer::from_slice(gpu, &fragments)?,
             offsets: Buffer::from_slice(gpu, offsets)?,
             classes,

@@ -429,10 +429,10 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
 }
 
 // The short one is for short maps; the small ones are for little shared memory.
-using F16 = Shape<__half, 16, 4, 4, 4>;
-using F16Short = Shape<__half, 8, 4, 4, 4>;
+using F16 = Shape<__half, 16, 4, 8, 2>;
+using F16Short = Shape<__half, 8, 4, 16, 2>;
 using F16Small = Shape<__half, 8, 4, 4, 2>;
-using F32 = Shape<float, 8, 4, 4, 4>;
+using F32 = Shape<float, 8, 4, 8, 2>;
 using F32Small = Shape<float, 8, 4, 4, 2>;
 
 }  // namespace

@@ -33,16 +33,16 @@ pub(crate) trait ScanElement: Copy {
 
 impl ScanElement for f16 {
     const VARIANTS: &'static [Variant] = &[
-        Variant::new::<Self>("scan_f16", 16, 16),
+        Variant::new::<Self>("scan_f16", 16, 8),
         Variant::new::<Self>("scan_f16_short", SHORT_STEPS, 16),
-        Variant::new::<Self>("scan_f16_small", SHORT_STEPS, 8),
+        Variant::new::<Self>("scan_f16_small", SHORT_STEPS, 4),
     ];
 }
 
 impl ScanElement for f32 {
     const VARIANTS: &'static [Variant] = &[
-        Variant::new::<Self>("scan_f32", SHORT_STEPS, 16),
-        Variant::new::<Self>("scan_f32_small", SHORT_STEPS, 8),
+        Variant::new::<Self>("scan_f32", SHORT_STEPS, 8),
+        Variant::new::<Self>("scan_f32_small", SHORT_STEPS, 4),
     ];
 }
 
@@ -53,17 +53,17 @@ pub(crate) struct Variant {
     pub(crate) name: &'static str,
     /// Consecutive steps of a thread.
     steps: usize,
-    /// States whose B and C lie in shared memory together.
-    held: usize,
+    /// States whose B and C arrive in shared memory together.
+    batch: usize,
     element_bytes: usize,
 }
 
 impl Variant {
-    const fn new<T>(name: &'static str, steps: usize, held: usize) -> Self {
+    const fn new<T>(name: &'static str, steps: usize, batch: usize) -> Self {
         Self {
             name,
             steps,
-            held,
+            batch,
             element_bytes: size_of::<T>(),
         }
     }
@@ -77,9 +77,9 @@ impl Variant {
 
     /// Returns the dynamic shared memory of a block.
     pub(crate) fn shared_bytes(&self) -> usize {
-        let held = 2 * self.held * CHUNKS * LANES * self.steps * self.element_bytes;
+        let batches = 2 * 2 * self.batch * CHUNKS * LANES * self.steps * self.element_bytes;
         let handover = (2 * CHUNKS + 1) * MAX_STATES + CHUNKS * LANES + MAX_RANK + 2;
-        held + CHANNELS * handover * size_of::<f32>()
+        batches + CHANNELS * handover * size_of::<f32>()
     }
 }
 

@@ -11,7 +11,10 @@ from .model import Plan
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which loader, the size `[h, w]` the network trains at, and what the model card must say."""
+    """Which loader, the size `[h, w]` the network trains at, and what the model card must say.
+
+    CamVid's frames keep their own size in memory and are resized with each picture's random crop.
+    """
 
     kind: Literal["camvid", "cityscapes", "pairs"]
     size: tuple[int, int]

@@ -47,7 +47,7 @@ def main() -> None:
         seed=args.seed,
         device=device,
         start=start_of(args.start, frames),
-        second=load_second(args.second, frames, config.data.size),
+        second=load_second(args.second, frames),
     )
     checkpoint = args.out / "checkpoint.pt"
     if args.resume:
@@ -122,8 +122,7 @@ def header_of(
 
 
 def _score(trainer: Trainer, held_out: SegmentationSet) -> dict[str, object]:
-    size = tuple(trainer.images.shape[2:])
-    norm = Normalisation(trainer.mean, trainer.std, size)
+    norm = Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
     confusion = confusion_of(trainer.network(), held_out, norm)
     return report(confusion, held_out.classes, len(held_out))
 

@@ -122,6 +122,20 @@ def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
         Trainer(config, tiny_frames(), seed=0, device=CPU)
 
 
+def test_a_run_may_train_at_another_size_than_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(1)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, size=(72, 96)))
+    trainer = Trainer(config, tiny_frames(), seed=0, device=CPU)
+    seen = []
+    forward = trainer.model.forward
+    monkeypatch.setattr(
+        trainer.model, "forward", lambda x, y: seen.append((x.shape, y.shape)) or forward(x, y)
+    )
+    trainer.step()
+    assert seen == [((2, 3, 72, 96), (2, 72, 96))]
+    assert np.isfinite(trainer.take_mean_loss(1))
+
+
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
     assert names == [
@@ -163,8 +177,9 @@ def test_shrunk_pictures_are_padded_with_ignored_labels() -> None:
     frames = tiny_frames()
     labels = torch.zeros_like(frames.labels)
     images, moved = augment.apply(
-        config, draws, frames.images, labels, mean=torch.full((3,), 77.0), ignore_id=11
-    )
+        config, draws, frames.images, labels,
+        size_hw=(48, 64), mean=torch.full((3,), 77.0), ignore_id=11,
+    )  # fmt: skip
     inside = (moved == 0).float().mean((1, 2)).numpy()
     assert np.allclose(inside, 0.25, atol=0.02)
     assert (images.amin(1)[moved == 11] > 76).float().mean() > 0.9

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .channel_sums_triton import add_sums
 from .dense_triton import Norm, convolve, convolve_backward, empty_like_rows
 from .depthwise_triton import convolve_pair, convolve_pair_backward
 from .gates_triton import (
@@ -25,7 +26,7 @@ from .gates_triton import (
     sum_strips,
 )
 from .layers import BN_EPS
-from .norm_formulas import add_stats, backward_terms_of, through_norm
+from .norm_formulas import backward_terms_of, move_running, through_norm
 from .tiles_triton import launch
 
 if TYPE_CHECKING:
@@ -208,28 +209,6 @@ class _EDAB(torch.autograd.Function):
         return dx, None, None, None, *dweights, *dsmall
 
 
-def add_sums(x: Tensor, stats: Tensor) -> None:
-    """Adds the sums of x `[b, c, h, w]` and of x^2 over all pixels to `stats` `[2, c]`."""
-    channels = x.shape[1]
-    rows = x.numel() // channels
-    tile_rows = 2 * _TILE // channels
-    launch(_add_sums, triton.cdiv(rows, tile_rows), x, stats, rows, C=channels, R=tile_rows)
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _add_sums(x_ptr, stats_ptr, rows, C: tl.constexpr, R: tl.constexpr):  # noqa: ANN001, ANN202
-    c = tl.arange(0, C)
-    first = tl.zeros((R, C), tl.float32)
-    second = first
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), tl.num_programs(0)):
-        p = tile * R + tl.arange(0, R)
-        x = tl.load(x_ptr + p[:, None] * C + c[None, :], mask=(p < rows)[:, None], other=0.0)
-        x = x.to(tl.float32)
-        first += x
-        second += x * x
-    add_stats(stats_ptr, c, c < C, tl.sum(first, 0), tl.sum(second, 0), C)
-
-
 @triton.jit(do_not_specialize=["rows"])
 def _input_gradient(  # noqa: ANN202
     dpre_ptr, dout_ptr, x_ptr, params_ptr, stats_ptr, grads_ptr, dx_ptr, rows, eps,  # noqa: ANN001
@@ -253,19 +232,6 @@ def _input_gradient(  # noqa: ANN202
         tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=ok)
 
 
-@triton.jit
-def _move(stats_ptr, mean_ptr, var_ptr, rows, momentum, C: tl.constexpr, CP: tl.constexpr):  # noqa: ANN001, ANN202
-    c = tl.arange(0, CP)
-    ok = c < C
-    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
-    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
-    var = tl.maximum(second - mean * mean, 0.0) * (rows / (rows - 1.0))
-    old_mean = tl.load(mean_ptr + c, mask=ok, other=0.0)
-    old_var = tl.load(var_ptr + c, mask=ok, other=0.0)
-    tl.store(mean_ptr + c, old_mean + momentum * (mean - old_mean), mask=ok)
-    tl.store(var_ptr + c, old_var + momentum * (var - old_var), mask=ok)
-
-
 @triton.jit(do_not_specialize=["rows"])
 def _move_running(  # noqa: ANN202
     stats_ptr, m0, v0, m1, v1, m2, v2, m3, v3, m4, v4, m5, v5, m6, v6, m7, v7,  # noqa: ANN001
@@ -275,19 +241,19 @@ def _move_running(  # noqa: ANN202
     """Program i moves the i-th norm's running mean and (unbiased) variance."""
     i = tl.program_id(0)
     if i == 0:
-        _move(stats_ptr, m0, v0, rows, momentum, 2 * H, 2 * HP)
+        move_running(stats_ptr, m0, v0, rows, momentum, 2 * H, 2 * HP)
     stats_ptr += 4 * H + (i - 1) * 2 * H
     if i == 1:
-        _move(stats_ptr, m1, v1, rows, momentum, H, HP)
+        move_running(stats_ptr, m1, v1, rows, momentum, H, HP)
     if i == 2:
-        _move(stats_ptr, m2, v2, rows, momentum, H, HP)
+        move_running(stats_ptr, m2, v2, rows, momentum, H, HP)
     if i == 3:
-        _move(stats_ptr, m3, v3, rows, momentum, H, HP)
+        move_running(stats_ptr, m3, v3, rows, momentum, H, HP)
     if i == 4:
-        _move(stats_ptr, m4, v4, rows, momentum, H, HP)
+        move_running(stats_ptr, m4, v4, rows, momentum, H, HP)
     if i == 5:
-        _move(stats_ptr, m5, v5, rows, momentum, H, HP)
+        move_running(stats_ptr, m5, v5, rows, momentum, H, HP)
     if i == 6:
-        _move(stats_ptr, m6, v6, rows, momentum, H, HP)
+        move_running(stats_ptr, m6, v6, rows, momentum, H, HP)
     if i == 7:
-        _move(stats_ptr, m7, v7, rows, momentum, H, HP)
+        move_running(stats_ptr, m7, v7, rows, momentum, H, HP)

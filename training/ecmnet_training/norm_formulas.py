@@ -85,3 +85,17 @@ def add_stats(stats_ptr, c, ok, first, second, C: tl.constexpr):  # noqa: ANN001
     """Adds a program's sums of a tensor and of its square to the `stats` of the norm behind it."""
     tl.atomic_add(stats_ptr + c, first, mask=ok, sem="relaxed")
     tl.atomic_add(stats_ptr + C + c, second, mask=ok, sem="relaxed")
+
+
+@triton.jit(do_not_specialize=["rows"])
+def move_running(stats_ptr, mean_ptr, var_ptr, rows, momentum, C: tl.constexpr, CP: tl.constexpr):  # noqa: ANN001, ANN201
+    """Moves a norm's running mean and (unbiased) variance; `CP` is C or more, a power of two."""
+    c = tl.arange(0, CP)
+    ok = c < C
+    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
+    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
+    var = tl.maximum(second - mean * mean, 0.0) * (rows / (rows - 1.0))
+    old_mean = tl.load(mean_ptr + c, mask=ok, other=0.0)
+    old_var = tl.load(var_ptr + c, mask=ok, other=0.0)
+    tl.store(mean_ptr + c, old_mean + momentum * (mean - old_mean), mask=ok)
+    tl.store(var_ptr + c, old_var + momentum * (var - old_var), mask=ok)

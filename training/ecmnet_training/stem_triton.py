@@ -20,6 +20,7 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
+    move_running,
     terms_of,
     through_activation,
     through_norm,
@@ -36,16 +37,10 @@ def stem_layer(images: Tensor, layer: nn.Sequential, dtype: torch.dtype) -> Tens
     """
     conv, act = layer
     images = images.contiguous(memory_format=torch.channels_last)
-    a, stats = _StemLayer.apply(
-        images, conv.stride[0], dtype, conv.weight, act.bn.weight, act.bn.bias, act.act.weight
-    )
-    rows = a.numel() // a.shape[1]
-    with torch.no_grad():
-        mean, second = stats / rows
-        variance = (second - mean**2).clamp(min=0) * (rows / (rows - 1))
-        act.bn.running_mean.lerp_(mean, act.bn.momentum)
-        act.bn.running_var.lerp_(variance, act.bn.momentum)
-    return a
+    return _StemLayer.apply(
+        images, conv.stride[0], dtype, act.bn.running_mean, act.bn.running_var, act.bn.momentum,
+        conv.weight, act.bn.weight, act.bn.bias, act.act.weight,
+    )  # fmt: skip
 
 
 class _StemLayer(torch.autograd.Function):
@@ -55,9 +50,12 @@ class _StemLayer(torch.autograd.Function):
         images: Tensor,
         stride: int,
         dtype: torch.dtype,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
         weight: Tensor,
         *small: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         b, _, height, width = images.shape
         c = weight.shape[0]
         size = (b, c, (height - 1) // stride + 1, (width - 1) // stride + 1)
@@ -77,13 +75,13 @@ class _StemLayer(torch.autograd.Function):
             _activate, triton.cdiv(rows, tile_rows), y, params, stats, a, rows, BN_EPS,
             C=c, R=tile_rows,
         )  # fmt: skip
+        move_running[(1,)](stats, running_mean, running_var, rows, momentum, C=c, CP=c)
         ctx.stride = stride
         ctx.save_for_backward(images, y, params, stats, weight)
-        ctx.mark_non_differentiable(stats)
-        return a, stats
+        return a
 
     @staticmethod
-    def backward(ctx, da: Tensor, _dstats: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
+    def backward(ctx, da: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
         images, y, params, stats, weight = ctx.saved_tensors
         da = da.contiguous(memory_format=torch.channels_last)
         c = y.shape[1]
@@ -99,7 +97,7 @@ class _StemLayer(torch.autograd.Function):
             tiles, rows, *y.shape[2:], *images.shape[2:], BN_EPS,
             *weight.stride(), S=ctx.stride, C=c, R=pixels, num_warps=warps, num_stages=1,
         )  # fmt: skip
-        return None, None, None, dweight, *grads
+        return None, None, None, None, None, None, dweight, *grads
 
 
 _SIZES = ["tiles", "rows", "height", "width", "image_height", "image_width"]

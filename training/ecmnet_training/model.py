@@ -141,8 +141,9 @@ def _blocks(channels: int, dilations: tuple[int, ...]) -> nn.Sequential:
 
 
 def _run_blocks(name: str, blocks: nn.Sequential, x: Tensor, record: Record) -> Tensor:
+    sums = None
     for i, block in enumerate(blocks):
-        x = block(x)
+        x, sums = block.with_sums(x, sums)
         record(f"{name}.{i}", x)
     return x
 

@@ -99,3 +99,22 @@ def move_running(stats_ptr, mean_ptr, var_ptr, rows, momentum, C: tl.constexpr, 
     old_var = tl.load(var_ptr + c, mask=ok, other=0.0)
     tl.store(mean_ptr + c, old_mean + momentum * (mean - old_mean), mask=ok)
     tl.store(var_ptr + c, old_var + momentum * (var - old_var), mask=ok)
+
+
+def rows_summed(pixels: int) -> int:
+    """Of how many rows of a product's tile a thread has some: sums over these move nothing."""
+    return min(pixels, 16 if pixels >= 64 else 32)
+
+
+@triton.jit
+def threads_sums(x, ROWS: tl.constexpr):  # noqa: ANN001, ANN201
+    """x `[R, C]` summed over each thread's own of `ROWS` rows, `[R / ROWS, 8, C]`."""
+    R: tl.constexpr = x.shape[0]
+    C: tl.constexpr = x.shape[1]
+    return tl.sum(tl.reshape(x, (R // ROWS, ROWS // 8, 8, C)), 1)
+
+
+@triton.jit
+def sum_all(x):  # noqa: ANN001, ANN201
+    """What `threads_sums` has left, `[C]`."""
+    return tl.sum(tl.sum(x, 0), 0)

@@ -21,7 +21,10 @@ from .norm_formulas import (
     add_stats,
     backward_terms_of,
     move_running,
+    rows_summed,
+    sum_all,
     terms_of,
+    threads_sums,
     through_activation,
     through_norm,
 )
@@ -68,7 +71,8 @@ class _StemLayer(torch.autograd.Function):
         pixels, tiles, warps = line_tiles(y.shape, _TILE)
         launch(
             _convolve, tiles, images, weight, y, stats, tiles, *y.shape[2:], height, width,
-            *weight.stride(), S=stride, C=c, R=pixels, num_warps=warps, num_stages=1,
+            *weight.stride(), S=stride, C=c, R=pixels, ROWS=rows_summed(pixels),
+            num_warps=warps, num_stages=1,
         )  # fmt: skip
         rows, tile_rows = y.numel() // c, _TILE // c
         launch(
@@ -172,13 +176,13 @@ def _convolve(  # noqa: ANN202
     image_ptr, w_ptr, y_ptr, stats_ptr, tiles,  # noqa: ANN001
     height, width, image_height, image_width,  # noqa: ANN001
     W_O: tl.constexpr, W_I: tl.constexpr, W_Y: tl.constexpr, W_X: tl.constexpr,
-    S: tl.constexpr, C: tl.constexpr, R: tl.constexpr,
+    S: tl.constexpr, C: tl.constexpr, R: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     kind = y_ptr.dtype.element_ty
     k, o = tl.arange(0, 32)[:, None], tl.arange(0, C)
     w_ptrs = _places(w_ptr, W_O, W_I, W_Y, W_X, k, o[None, :])
     w = tl.load(w_ptrs, mask=(k < 27) & (o < C)[None, :], other=0.0).to(kind)
-    first = tl.zeros((C,), tl.float32)
+    first = tl.zeros((R // ROWS, 8, C), tl.float32)
     second = first
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
@@ -188,9 +192,9 @@ def _convolve(  # noqa: ANN202
         at = (line * width).to(tl.int64) * C + column[:, None] * C + o[None, :]
         tl.store(y_ptr + at, y.to(kind), mask=ok)
         kept = tl.where(ok, y, 0.0)
-        first += tl.sum(kept, 0)
-        second += tl.sum(kept * kept, 0)
-    add_stats(stats_ptr, o, o < C, first, second, C)
+        first += threads_sums(kept, ROWS)
+        second += threads_sums(kept * kept, ROWS)
+    add_stats(stats_ptr, o, o < C, sum_all(first), sum_all(second), C)
 
 
 @triton.jit(do_not_specialize=_SIZES)

@@ -143,7 +143,7 @@ def _blocks(channels: int, dilations: tuple[int, ...]) -> nn.Sequential:
 def _run_blocks(name: str, blocks: nn.Sequential, x: Tensor, record: Record) -> Tensor:
     sums = None
     for i, block in enumerate(blocks):
-        x, sums = block.with_sums(x, sums)
+        x, sums = block.with_sums(x, sums) if blocks.training else (block(x), None)
         record(f"{name}.{i}", x)
     return x
 

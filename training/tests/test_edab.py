@@ -11,6 +11,8 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
+from against_autograd import assert_equal_with_gradients  # noqa: E402
+
 from ecmnet_training.edab import EDAB  # noqa: E402
 from ecmnet_training.edab_triton import edab  # noqa: E402
 from ecmnet_training.layers import PReLU  # noqa: E402
@@ -62,15 +64,8 @@ def test_the_fused_block_and_its_gradients_equal_autograd(
         "sums": (sums, of_output),
         "input": (single.grad, given.grad),
     }
-    for name, parameter in exact.named_parameters():
-        pairs[name] = (block.get_parameter(name).grad, parameter.grad)
-    for name, statistic in exact.named_buffers():
-        if "running" in name:
-            pairs[name] = (block.get_buffer(name), statistic)
-    for name, (a, b) in pairs.items():
-        error = (a.detach().cpu().double() - b.detach()).norm() / b.detach().norm().clamp(min=1e-2)
-        # f32 sums of a few hundred products, through eight norms.
-        assert error < 1e-4, f"{name}: {error:.1e}"
+    # f32 sums of a few hundred products, through eight norms.
+    assert_equal_with_gradients(block, exact, pairs, within=1e-4)
 
 
 def test_sums_from_the_block_before_take_the_place_of_a_pass_over_its_output() -> None:

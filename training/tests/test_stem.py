@@ -11,6 +11,8 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
+from against_autograd import assert_equal_with_gradients  # noqa: E402
+
 from ecmnet_training.layers import PReLU, conv_act  # noqa: E402
 from ecmnet_training.stem_triton import stem_layer  # noqa: E402
 
@@ -44,12 +46,5 @@ def test_the_fused_layer_and_its_gradients_equal_autograd(
     got.backward(dy.float().to(DEVICE))
 
     pairs = {"output": (got, expected)}
-    for name, parameter in exact.named_parameters():
-        pairs[name] = (layer.get_parameter(name).grad, parameter.grad)
-    for name, statistic in exact.named_buffers():
-        if "running" in name:
-            pairs[name] = (layer.get_buffer(name), statistic)
-    for name, (a, b) in pairs.items():
-        error = (a.detach().cpu().double() - b.detach()).norm() / b.detach().norm().clamp(min=1e-2)
-        # f32 sums of a few hundred products, through one norm.
-        assert error < 2e-5, f"{name}: {error:.1e}"
+    # f32 sums of a few hundred products, through one norm.
+    assert_equal_with_gradients(layer, exact, pairs, within=2e-5)

@@ -27,7 +27,7 @@ from .norm_formulas import (
     through_activation,
     through_norm,
 )
-from .tiles_triton import launch, moved_pixels, place_of_tile
+from .tiles_triton import LEAST_SUMMED, launch, moved_pixels, place_of_tile
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _geometry(
 ) -> tuple[int, int, tuple[int, int, int], dict[str, int | bool]]:
     """Pixels of a tile, tiles, (rows, height, width), and how the weight lies."""
     b, channels, height, width = x.shape
-    pixels = min(pixels, max(triton.next_power_of_2(width), 16))
+    pixels = min(pixels, max(triton.next_power_of_2(width), LEAST_SUMMED))
     tiles = b * height * triton.cdiv(width, pixels)
     along_height = weight.shape[2] > 1
     layout = {

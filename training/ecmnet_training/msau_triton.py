@@ -16,6 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from .tiles_triton import LEAST_SUMMED
+
 _LINES = 9
 _WIDEST = 64
 _GATE_COLUMNS = 32
@@ -78,7 +80,7 @@ class _GatedSum(torch.autograd.Function):
 def _grids(x: Tensor) -> tuple[tuple[int, int, int], tuple[int, int], dict[str, int]]:
     """Programs (along the height, along the width, pictures), those of the gates, tile sizes."""
     b, _, h, w = x.shape
-    columns = min(triton.next_power_of_2(w), _WIDEST)
+    columns = min(max(triton.next_power_of_2(w), LEAST_SUMMED), _WIDEST)
     tiles = triton.cdiv(w, columns)
     gate_grid = (triton.cdiv(w, _GATE_COLUMNS), b)
     return (triton.cdiv(h, _LINES), tiles, b), gate_grid, {"R": columns, "LINES": _LINES}

@@ -28,7 +28,7 @@ from .norm_formulas import (
     through_activation,
     through_norm,
 )
-from .tiles_triton import launch, line_tiles, place_of_tile
+from .tiles_triton import LEAST_SUMMED, launch, line_tiles, place_of_tile
 
 _TILE = 4096
 
@@ -68,7 +68,7 @@ class _StemLayer(torch.autograd.Function):
             torch.empty(size, dtype=dtype, device=images.device, memory_format=torch.channels_last)
             for _ in range(2)
         )
-        pixels, tiles, warps = line_tiles(y.shape, _TILE)
+        pixels, tiles, warps = line_tiles(y.shape, _TILE, LEAST_SUMMED)
         launch(
             _convolve, tiles, images, weight, y, stats, tiles, *y.shape[2:], height, width,
             *weight.stride(), S=stride, C=c, R=pixels, ROWS=rows_summed(pixels),
@@ -95,7 +95,7 @@ class _StemLayer(torch.autograd.Function):
             _norm_sums, triton.cdiv(rows, tile_rows), da, y, params, stats, grads, rows, BN_EPS,
             C=c, R=tile_rows,
         )  # fmt: skip
-        pixels, tiles, warps = line_tiles(y.shape, _TILE)
+        pixels, tiles, warps = line_tiles(y.shape, _TILE, LEAST_SUMMED)
         launch(
             _weight_gradient, tiles, da, y, params, stats, grads, images, dweight,
             tiles, rows, *y.shape[2:], *images.shape[2:], BN_EPS,

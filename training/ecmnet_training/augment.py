@@ -52,15 +52,18 @@ def apply(
     images: Tensor,
     labels: Tensor,
     *,
+    size_hw: tuple[int, int],
     mean: Tensor,
     ignore_id: int,
 ) -> tuple[Tensor, Tensor]:
-    """u8 images `[b, 3, h, w]` and labels `[b, h, w]` -> f32 images on 0-255, i64 labels.
+    """u8 images `[b, 3, h, w]` and labels `[b, h, w]`, of any one size -> f32 images on 0-255 and
+    i64 labels of `size_hw`.
 
     What lies outside the source picture is `mean` `[3]` with the label `ignore_id`.
     """
     u = draws.uniform
-    grid = F.affine_grid(affine(config, u, images.shape), list(images.shape), align_corners=False)
+    shape = [*images.shape[:2], *size_hw]
+    grid = F.affine_grid(affine(config, u, images.shape), shape, align_corners=False)
     centre = mean.view(1, 3, 1, 1)
     x = F.grid_sample(images.float() - centre, grid, mode="bilinear", align_corners=False) + centre
     # Label 0 is outside the picture, so ids are moved up by one.
@@ -72,7 +75,8 @@ def apply(
 
 
 def affine(config: AugmentConfig, u: Tensor, shape: torch.Size) -> Tensor:
-    """`[b, 2, 3]`: output coordinates in [-1, 1] -> source coordinates in [-1, 1]."""
+    """`[b, 2, 3]`: output coordinates in [-1, 1] -> coordinates in [-1, 1] of a source of `shape`
+    `[.., h, w]`."""
     lo, hi = (math.log(s) for s in config.scale)
     scale = torch.exp(lo + (hi - lo) * u[:, 0])
     stretch = torch.exp(config.aspect * (u[:, 1] - 0.5))

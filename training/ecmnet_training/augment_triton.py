@@ -31,16 +31,17 @@ def augmented_batch(
     images: Tensor,
     labels: Tensor,
     *,
+    size_hw: tuple[int, int],
     mean: Tensor,
     std: Tensor,
     ignore_id: int,
 ) -> tuple[Tensor, Tensor]:
     """Normalised pictures `[b, 3, h, w]`, channels last, f32, and labels `[b, h, w]`, i64.
 
-    `images` u8 `[n, 3, h, w]` and `labels` u8 `[n, h, w]` are the whole data set, `rows` `[b]` the
-    batch's places in it.
+    `size_hw` is `(h, w)`. `images` u8 `[n, 3, y, x]` and `labels` u8 `[n, y, x]` are the whole data
+    set, of any one size, `rows` `[b]` the batch's places in it.
     """
-    b, (h, w) = len(rows), images.shape[2:]
+    b, (h, w) = len(rows), size_hw
     harsh = draws.strong is not None
     amounts = augment.amounts_of(config, draws)
     numbers = _numbers(config, draws, amounts, images.shape)
@@ -49,8 +50,9 @@ def augmented_batch(
     grey = torch.zeros(b, device=images.device)
     grid = (triton.cdiv(h * w, _TILE), b)
     _sample[grid](
-        rows, images, labels, numbers, mean, x, y, grey, h, w, ignore_id, N=_NUMBERS, R=_TILE
-    )
+        rows, images, labels, numbers, mean, x, y, grey, h, w, *images.shape[2:], ignore_id,
+        N=_NUMBERS, R=_TILE,
+    )  # fmt: skip
     field = tone = x
     if config.shade > 0:
         field = F.interpolate(draws.shade, (h, w), mode="bicubic", align_corners=False)
@@ -115,10 +117,10 @@ def _numbers(
 _SIZES = ["height", "width"]
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=[*_SIZES, "from_height", "from_width"])
 def _sample(  # noqa: ANN202
     rows_ptr, images_ptr, labels_ptr, numbers_ptr, mean_ptr, x_ptr, y_ptr, grey_ptr,  # noqa: ANN001
-    height, width, ignore_id,  # noqa: ANN001
+    height, width, from_height, from_width, ignore_id,  # noqa: ANN001
     N: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     image = tl.program_id(1)
@@ -131,12 +133,14 @@ def _sample(  # noqa: ANN202
     down = (2 * (p // width) + 1.0) / height - 1
     at_x = tl.load(numbers_ptr) * across + tl.load(numbers_ptr + 1) * down
     at_y = tl.load(numbers_ptr + 3) * across + tl.load(numbers_ptr + 4) * down
-    at_x = ((at_x + tl.load(numbers_ptr + 2) + 1) * width - 1) / 2
-    at_y = ((at_y + tl.load(numbers_ptr + 5) + 1) * height - 1) / 2
+    at_x = ((at_x + tl.load(numbers_ptr + 2) + 1) * from_width - 1) / 2
+    at_y = ((at_y + tl.load(numbers_ptr + 5) + 1) * from_height - 1) / 2
+    source_pixels = from_height * from_width
 
     near_x, near_y = tl.floor(at_x + 0.5).to(tl.int32), tl.floor(at_y + 0.5).to(tl.int32)
-    inside = ok & (near_x >= 0) & (near_x < width) & (near_y >= 0) & (near_y < height)
-    label = tl.load(labels_ptr + row * pixels + near_y * width + near_x, mask=inside, other=0)
+    inside = ok & (near_x >= 0) & (near_x < from_width) & (near_y >= 0) & (near_y < from_height)
+    from_label = labels_ptr + row * source_pixels + near_y * from_width + near_x
+    label = tl.load(from_label, mask=inside, other=0)
     label = tl.where(inside, label.to(tl.int64), ignore_id)
     out = image.to(tl.int64) * pixels + p
     tl.store(y_ptr + out, label, mask=ok)
@@ -150,8 +154,8 @@ def _sample(  # noqa: ANN202
         for dy in tl.static_range(2):
             for dx in tl.static_range(2):
                 xi, yi = x0 + dx, y0 + dy
-                there = ok & (xi >= 0) & (xi < width) & (yi >= 0) & (yi < height)
-                source = images_ptr + (row * 3 + c) * pixels + yi * width + xi
+                there = ok & (xi >= 0) & (xi < from_width) & (yi >= 0) & (yi < from_height)
+                source = images_ptr + (row * 3 + c) * source_pixels + yi * from_width + xi
                 byte = tl.load(source, mask=there, other=0).to(tl.float32)
                 share_x = part_x if dx == 1 else 1 - part_x
                 share_y = part_y if dy == 1 else 1 - part_y

@@ -1,6 +1,7 @@
-"""A training run's configuration: one TOML file, every key checked."""
+"""A training run's configuration: a TOML file, which may extend another one, every key checked."""
 
 import dataclasses
+import shutil
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,10 @@ from .model import Plan
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which loader, the size `[h, w]` the network trains at, and what the model card must say."""
+    """Which loader, the size `[h, w]` the network trains at, and what the model card must say.
+
+    CamVid's frames keep their own size in memory and are resized with each picture's random crop.
+    """
 
     kind: Literal["camvid", "cityscapes", "pairs"]
     size: tuple[int, int]
@@ -121,8 +125,14 @@ class TrainConfig:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """The configuration in a TOML file; a wrong or missing key is an error that names it."""
-    content = tomllib.loads(path.read_text())
+    """The configuration in a TOML file; a wrong or missing key is an error that names it.
+
+    `extends` names a file beside it, whose values hold where this one has none.
+    """
+    content: dict[str, Any] = {}
+    for part in _files_of(path):
+        content = _merged(content, tomllib.loads(part.read_text()))
+    content.pop("extends", None)
     sections = {
         "data": DataConfig,
         "optim": OptimConfig,
@@ -138,6 +148,32 @@ def read_config(path: Path) -> TrainConfig:
         if key in content:
             built[key] = _section(kind, content.pop(key), f"{path}: [{key}]")
     return _section(TrainConfig, content | built, str(path))
+
+
+def copy_config(path: Path, out: Path) -> None:
+    """Copies the file into the folder `out` as config.toml, what it extends by its own name."""
+    for file in _files_of(path):
+        shutil.copyfile(file, out / ("config.toml" if file == path else file.name))
+
+
+def _files_of(path: Path) -> list[Path]:
+    """What the file extends, one after the other, and the file itself last."""
+    files = [path]
+    while "extends" in (content := tomllib.loads(files[0].read_text())):
+        base = files[0].with_name(content["extends"])
+        if base in files:
+            raise ValueError(f"{files[0]}: extends {base.name}, which extends it")
+        files.insert(0, base)
+    return files
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` with what it lacks of `base`, section by section."""
+    merged = base | over
+    for key in base.keys() & over.keys():
+        if isinstance(base[key], dict) and isinstance(over[key], dict):
+            merged[key] = _merged(base[key], over[key])
+    return merged
 
 
 def _section(kind: type, values: dict[str, Any], where: str) -> Any:  # noqa: ANN401

@@ -118,14 +118,12 @@ def load_pairs(
     return _read_lists(["list.txt"], lambda n: (root / n).read_bytes(), table, size_hw)
 
 
-def load_second(
-    root: Path | None, first: SegmentationSet, size_hw: tuple[int, int]
-) -> SegmentationSet | None:
-    """The folder of pairs `root` with the classes of `first`; None without one."""
+def load_second(root: Path | None, first: SegmentationSet) -> SegmentationSet | None:
+    """The folder of pairs `root` with the classes and at the size of `first`; None without one."""
     if root is None:
         return None
     known = next((name for name, table in TABLES.items() if table == first.classes), "folder")
-    second = load_pairs(root, classes=known, size_hw=size_hw)
+    second = load_pairs(root, classes=known, size_hw=tuple(first.images.shape[2:]))
     if second.classes.names != first.classes.names:
         raise ValueError(f"{root} has classes {second.classes.names}, not {first.classes.names}")
     return second

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from .calibration import reliability_from_logits
 from .classes import read_class_table
-from .config import TrainConfig, read_config
+from .config import TrainConfig, copy_config, read_config
 from .data import SegmentationSet, load_pairs
 from .evaluate import (
     Normalisation,
@@ -68,7 +67,7 @@ def main() -> None:
     _announce(header, frames, kept, held_out, carried, config, args)
 
     args.out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(args.config, args.out / "config.toml")
+    copy_config(args.config, args.out)
     offsets = {name: header.logit_offsets.get(name, 0.0) for name in carried}
     offsets = {name: offset for name, offset in offsets.items() if offset}
     before = None

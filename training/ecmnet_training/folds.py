@@ -57,9 +57,7 @@ def main() -> None:
             seed=seed,
             device=device,
             start=start_of(args.start, frames),
-            second=load_second(
-                args.second if config.optim.mixed_in else None, frames, config.data.size
-            ),
+            second=load_second(args.second if config.optim.mixed_in else None, frames),
         )
         runs.append((path.stem, seed, fold, trainer, held_out))
         trainer.step()
@@ -139,7 +137,7 @@ def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str,
 
 def norm_of(trainer: Trainer) -> Normalisation:
     """How the run's network sees its frames."""
-    return Normalisation(trainer.mean, trainer.std, tuple(trainer.images.shape[2:]))
+    return Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
 
 
 def train_together(trainers: list[Trainer]) -> None:

@@ -5,14 +5,13 @@
 
 `--start` begins with a weights file's tensors; `--second` is the folder of image pairs that
 `optim.mixed_in` takes from.
-The run's folder gets a copy of the configuration, `run.json` (seed, versions, frames),
-TensorBoard events, `checkpoint.pt` and `weights.safetensors`. `--resume` continues from the
-checkpoint.
+The run's folder gets a copy of the configuration and of what it extends, `run.json` (seed,
+versions, frames), TensorBoard events, `checkpoint.pt` and `weights.safetensors`. `--resume`
+continues from the checkpoint.
 """
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from .config import TrainConfig, read_config
+from .config import TrainConfig, copy_config, read_config
 from .data import SegmentationSet, load, load_second
 from .evaluate import Normalisation, confusion_of, report
 from .export import HELD_OUT, WeightsHeader, start_of, write_weights
@@ -38,7 +37,7 @@ def main() -> None:
     frames = load(config.data, args.data)
     kept, held_out = frames.split(args.hold_out) if args.hold_out else (frames, None)
     args.out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(args.config, args.out / "config.toml")
+    copy_config(args.config, args.out)
     (args.out / "run.json").write_text(json.dumps(_provenance(args, kept), indent=1) + "\n")
 
     trainer = Trainer(
@@ -47,7 +46,7 @@ def main() -> None:
         seed=args.seed,
         device=device,
         start=start_of(args.start, frames),
-        second=load_second(args.second, frames, config.data.size),
+        second=load_second(args.second, frames),
     )
     checkpoint = args.out / "checkpoint.pt"
     if args.resume:
@@ -122,8 +121,7 @@ def header_of(
 
 
 def _score(trainer: Trainer, held_out: SegmentationSet) -> dict[str, object]:
-    size = tuple(trainer.images.shape[2:])
-    norm = Normalisation(trainer.mean, trainer.std, size)
+    norm = Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
     confusion = confusion_of(trainer.network(), held_out, norm)
     return report(confusion, held_out.classes, len(held_out))
 

@@ -37,7 +37,9 @@ class Trainer:
         start: dict[str, Tensor] | None = None,
         second: SegmentationSet | None = None,
     ) -> None:
-        """`start` are tensors to begin with, `second` the data set of `optim.mixed_in`."""
+        """`start` are tensors to begin with, `second` the data set of `optim.mixed_in`, its frames
+        of the size of `frames`. The network trains at the configuration's size, whatever theirs.
+        """
         if len(frames) < config.optim.batch:
             raise ValueError(f"{len(frames)} frames are fewer than a batch ({config.optim.batch})")
         if (second is None) != (config.optim.mixed_in == 0):
@@ -150,9 +152,7 @@ class Trainer:
     def _train_on_batch(self) -> None:
         rows = self._order.index_select(0, self._step)[0]
         self._lr.copy_(self._lr_at.index_select(0, self._step)[0])
-        draws = augment.draw(
-            self.config.augment, len(rows), tuple(self.images.shape[2:]), self._rng
-        )
+        draws = augment.draw(self.config.augment, len(rows), self.config.data.size, self._rng)
         with torch.no_grad():
             images, labels = self._mix(*self._augmented(draws, rows))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._stream is not None):
@@ -171,13 +171,15 @@ class Trainer:
 
             return augmented_batch(
                 self.config.augment, draws, rows, self.images, self.labels,
-                mean=self._mean, std=self._std, ignore_id=self.ignore_id,
+                size_hw=self.config.data.size, mean=self._mean, std=self._std,
+                ignore_id=self.ignore_id,
             )  # fmt: skip
         images, labels = augment.apply(
             self.config.augment,
             draws,
             self.images.index_select(0, rows),
             self.labels.index_select(0, rows),
+            size_hw=self.config.data.size,
             mean=self._mean,
             ignore_id=self.ignore_id,
         )

@@ -28,16 +28,21 @@ ALL_STRONG = dataclasses.replace(ALL, strong=EVERYTHING)
 ALONE = AugmentConfig(strong=EVERYTHING)
 
 
+@pytest.mark.parametrize("size_hw", [(28, 40), (40, 64)])
 @pytest.mark.parametrize("config", [ALL, ALL_STRONG, ALONE, AugmentConfig()])
-def test_the_kernels_change_pictures_as_the_plain_form_does(config: AugmentConfig) -> None:
+def test_the_kernels_change_pictures_as_the_plain_form_does(
+    config: AugmentConfig, size_hw: tuple[int, int]
+) -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (5, 3, 7, 10), dtype=torch.uint8, generator=rng)
     images = images.repeat_interleave(4, 2).repeat_interleave(4, 3)
     labels = torch.randint(0, 12, (5, 28, 40), dtype=torch.uint8, generator=rng)
     mean, std = torch.tensor([99.0, 103.0, 105.0]), torch.tensor([75.0, 77.0, 76.0])
     rows = torch.tensor([3, 0, 4, 1])
-    draws = augment.draw(config, 4, (28, 40), rng)
-    x, y = augment.apply(config, draws, images[rows], labels[rows], mean=mean, ignore_id=11)
+    draws = augment.draw(config, 4, size_hw, rng)
+    x, y = augment.apply(
+        config, draws, images[rows], labels[rows], size_hw=size_hw, mean=mean, ignore_id=11
+    )
     x = (x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
 
     noise = None if draws.noise is None else draws.noise.to(DEVICE)
@@ -45,8 +50,9 @@ def test_the_kernels_change_pictures_as_the_plain_form_does(config: AugmentConfi
     there = augment.Draws(draws.uniform.to(DEVICE), draws.shade.to(DEVICE), noise, harsh)
     got_x, got_y = augmented_batch(
         config, there, rows.to(DEVICE), images.to(DEVICE), labels.to(DEVICE),
-        mean=mean.to(DEVICE), std=std.to(DEVICE), ignore_id=11,
+        size_hw=size_hw, mean=mean.to(DEVICE), std=std.to(DEVICE), ignore_id=11,
     )  # fmt: skip
+    assert got_x.shape == (4, 3, *size_hw) and got_y.shape == (4, *size_hw)
     # A place halfway between two pixels may round either way.
     assert (got_y.cpu() == y).float().mean() > 0.995
     error = (got_x.cpu() - x).abs()

@@ -17,6 +17,7 @@ from ecmnet_training.config import (
     LossConfig,
     OptimConfig,
     TrainConfig,
+    copy_config,
     read_config,
 )
 from ecmnet_training.data import SegmentationSet
@@ -122,16 +123,48 @@ def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
         Trainer(config, tiny_frames(), seed=0, device=CPU)
 
 
+def test_a_run_may_train_at_another_size_than_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(1)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, size=(72, 96)))
+    trainer = Trainer(config, tiny_frames(), seed=0, device=CPU)
+    seen = []
+    forward = trainer.model.forward
+    monkeypatch.setattr(
+        trainer.model, "forward", lambda x, y: seen.append((x.shape, y.shape)) or forward(x, y)
+    )
+    trainer.step()
+    assert seen == [((2, 3, 72, 96), (2, 72, 96))]
+    assert np.isfinite(trainer.take_mean_loss(1))
+
+
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
     assert names == [
-        "camvid", "camvid_fast", "camvid_mixed", "camvid_robust", "camvid_scratch",
-        "camvid_varied", "camvid_varied_cut", "camvid_varied_half", "cityscapes", "finetune",
-        "finetune_cpu", "probe", "world", "world_varied",
+        "camvid", "camvid_enlarged", "camvid_enlarged_cut", "camvid_enlarged_half", "camvid_fast",
+        "camvid_mixed", "camvid_robust", "camvid_scratch", "camvid_varied", "camvid_varied_cut",
+        "camvid_varied_half", "cityscapes", "finetune", "finetune_cpu", "probe", "world",
+        "world_varied",
     ]  # fmt: skip
     for name in names:
-        size = (512, 1024) if name == "cityscapes" else (360, 480)
+        size = (544, 720) if name.startswith("camvid_enlarged") else (360, 480)
+        size = (512, 1024) if name == "cityscapes" else size
         assert read_config(CONFIGS / f"{name}.toml").data.size == size
+
+
+def test_a_configuration_extends_another_and_is_copied_with_it(tmp_path: Path) -> None:
+    base, own, out = tmp_path / "base.toml", tmp_path / "own.toml", tmp_path / "out"
+    base.write_text((CONFIGS / "camvid_mixed.toml").read_text())
+    own.write_text('extends = "base.toml"\nplan = "B"\n[augment.strong]\nshare = 0.5\n')
+    config, expected = read_config(own), read_config(base)
+    strong = dataclasses.replace(expected.augment.strong, share=0.5)
+    augment = dataclasses.replace(expected.augment, strong=strong)
+    assert config == dataclasses.replace(expected, plan="B", augment=augment)
+    out.mkdir()
+    copy_config(own, out)
+    assert read_config(out / "config.toml") == config
+    base.write_text('extends = "own.toml"\n')
+    with pytest.raises(ValueError, match=r"extends own\.toml, which extends it"):
+        read_config(own)
 
 
 def test_strong_changes_have_a_section_of_their_own(tmp_path: Path) -> None:
@@ -163,8 +196,9 @@ def test_shrunk_pictures_are_padded_with_ignored_labels() -> None:
     frames = tiny_frames()
     labels = torch.zeros_like(frames.labels)
     images, moved = augment.apply(
-        config, draws, frames.images, labels, mean=torch.full((3,), 77.0), ignore_id=11
-    )
+        config, draws, frames.images, labels,
+        size_hw=(48, 64), mean=torch.full((3,), 77.0), ignore_id=11,
+    )  # fmt: skip
     inside = (moved == 0).float().mean((1, 2)).numpy()
     assert np.allclose(inside, 0.25, atol=0.02)
     assert (images.amin(1)[moved == 11] > 76).float().mean() > 0.9

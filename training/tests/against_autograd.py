@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from ecmnet_training.layers import PReLU
+
 
 def assert_equal_with_gradients(
     fused: nn.Module,
@@ -24,3 +26,14 @@ def assert_equal_with_gradients(
     for name, (a, b) in pairs.items():
         error = (a.detach().cpu().double() - b.detach()).norm() / b.detach().norm().clamp(min=least)
         assert error < within, f"{name}: {error:.1e}"
+
+
+def distances_from_kinks(exact: nn.Module) -> list[float]:
+    """Of each PReLU, once `exact` has run: how far from zero its input's nearest value is."""
+    distances = []
+    for module in exact.modules():
+        if isinstance(module, PReLU):
+            module.register_forward_pre_hook(
+                lambda _, values: distances.append(values[0].abs().min().item())
+            )
+    return distances

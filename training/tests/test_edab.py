@@ -11,11 +11,10 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
-from against_autograd import assert_equal_with_gradients  # noqa: E402
+from against_autograd import assert_equal_with_gradients, distances_from_kinks  # noqa: E402
 
 from ecmnet_training.edab import EDAB  # noqa: E402
 from ecmnet_training.edab_triton import edab  # noqa: E402
-from ecmnet_training.layers import PReLU  # noqa: E402
 
 # f32 moves what enters a PReLU by up to 1e-5; a value that changed sides would change gradients.
 SAFE_FROM_KINK = 4e-5
@@ -47,12 +46,7 @@ def test_the_fused_block_and_its_gradients_equal_autograd(
     dy = torch.randn(x.shape, generator=generator, dtype=torch.float64)
 
     given, single = x.clone().requires_grad_(), x.float().to(DEVICE).requires_grad_()
-    distances = []
-    for module in exact.modules():
-        if isinstance(module, PReLU):
-            module.register_forward_pre_hook(
-                lambda _, values: distances.append(values[0].abs().min().item())
-            )
+    distances = distances_from_kinks(exact)
     expected, (got, sums) = exact(given), edab(block, single, None)
     assert min(distances) > SAFE_FROM_KINK, "choose another seed"
     expected.backward(dy)

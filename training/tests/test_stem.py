@@ -11,9 +11,9 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
-from against_autograd import assert_equal_with_gradients  # noqa: E402
+from against_autograd import assert_equal_with_gradients, distances_from_kinks  # noqa: E402
 
-from ecmnet_training.layers import PReLU, conv_act  # noqa: E402
+from ecmnet_training.layers import conv_act  # noqa: E402
 from ecmnet_training.stem_triton import stem_layer  # noqa: E402
 
 # f32 moves what enters a PReLU by up to 1e-5; a value that changed sides would change gradients.
@@ -32,12 +32,7 @@ def test_the_fused_layer_and_its_gradients_equal_autograd(
     exact = copy.deepcopy(layer).double()
     layer = layer.to(DEVICE).to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, *size, dtype=torch.float64)
-    distances = []
-    for module in exact.modules():
-        if isinstance(module, PReLU):
-            module.register_forward_pre_hook(
-                lambda _, values: distances.append(values[0].abs().min().item())
-            )
+    distances = distances_from_kinks(exact)
     expected = exact(images)
     got = stem_layer(images.float().to(DEVICE), layer, torch.float32)
     assert min(distances) > SAFE_FROM_KINK, "choose another seed"

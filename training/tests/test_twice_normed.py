@@ -12,9 +12,9 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
-from against_autograd import assert_equal_with_gradients  # noqa: E402
+from against_autograd import assert_equal_with_gradients, distances_from_kinks  # noqa: E402
 
-from ecmnet_training.layers import BNPReLU, PReLU  # noqa: E402
+from ecmnet_training.layers import BNPReLU  # noqa: E402
 from ecmnet_training.twice_normed_triton import twice_normed  # noqa: E402
 
 # f32 moves what enters a PReLU by up to 1e-5; a value that changed sides would change gradients.
@@ -35,12 +35,7 @@ def test_both_norms_and_their_gradients_equal_autograd(
     x = torch.randn(2, channels, *size, dtype=torch.float64) + 0.5
     dy = torch.randn(x.shape, dtype=torch.float64)
     given, single = x.clone().requires_grad_(), x.float().to(DEVICE).requires_grad_()
-    distances = []
-    for module in exact.modules():
-        if isinstance(module, PReLU):
-            module.register_forward_pre_hook(
-                lambda _, values: distances.append(values[0].abs().min().item())
-            )
+    distances = distances_from_kinks(exact)
     expected, got = exact(given), twice_normed(single, *layers)
     assert min(distances) > SAFE_FROM_KINK, "choose another seed"
     expected.backward(dy)

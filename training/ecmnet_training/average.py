@@ -1,12 +1,14 @@
 """Averages weights files, tensor by tensor.
 
     python -m ecmnet_training.average --weights A.safetensors B.safetensors --out FILE [--data PATH]
+        [--train-size HxW]
 
 Runs that went on from the same weights (with other seeds, or by other recipes) lie close enough
 together for their average to be a network, often a better one; runs begun apart do not. The norms'
 statistics are averaged like everything else. Where the files name frames held out of training,
-`--data` is needed: the average is scored on them. Temperature and offsets are left out, as they
-were fitted for the parts.
+`--data` is needed: the average is scored on them. Files of networks trained at different sizes need
+`--train-size`, the size that the average is to run at. Temperature and offsets are left out, as
+they were fitted for the parts.
 """
 
 import argparse
@@ -41,12 +43,17 @@ def averaged_state(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def read_average(paths: Sequence[Path]) -> tuple[ECMNet, WeightsHeader]:
+def read_average(
+    paths: Sequence[Path], train_size: tuple[int, int] | None = None
+) -> tuple[ECMNet, WeightsHeader]:
     """The files' average, and the first one's header without what was measured on its own tensors.
 
-    Files that differ in what the header must say of all of them are an error that names it.
+    Files that differ in what the header must say of all of them are an error that names it; with
+    `train_size` `[h, w]` given, it stands for the files' own sizes.
     """
     read = [(path, *read_weights(path)) for path in paths]
+    if train_size is not None:
+        read = [(p, n, dataclasses.replace(h, train_size=train_size)) for p, n, h in read]
     (first, network, header), *others = read
     for path, _, other in others:
         for what in ("plan", "classes", "mean", "std", "train_size", "dataset", "licence"):
@@ -61,7 +68,7 @@ def read_average(paths: Sequence[Path]) -> tuple[ECMNet, WeightsHeader]:
 def main() -> None:
     args = _arguments()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network, header = read_average(args.weights)
+    network, header = read_average(args.weights, args.train_size)
     held_out = read_weights(args.weights[0])[1].held_out()
     if held_out:
         if args.data is None:
@@ -82,12 +89,18 @@ def _refuse_unlike(what: str, mine: tuple[Path, object], other: tuple[Path, obje
         raise ValueError(f"{what}: {mine[0]} has {mine[1]}, {other[0]} has {other[1]}")
 
 
+def _size(text: str) -> tuple[int, int]:
+    height, width = (int(number) for number in text.split("x"))
+    return height, width
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Average weights that went on from one start.")
     parser.add_argument("--weights", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="the frames held out are scored from here")
     parser.add_argument("--kind", default="camvid", choices=["camvid", "cityscapes", "pairs"])
+    parser.add_argument("--train-size", type=_size, metavar="HxW", help="of the average")
     parser.add_argument("--commit", default="unknown", help="written into the weights' metadata")
     return parser.parse_args()
 

@@ -114,3 +114,12 @@ def test_weights_with_a_drive_held_out_are_not_averaged_without_a_score(
     with pytest.raises(SystemExit, match="held out d2"):
         average.main()
     assert not out.exists()
+
+
+def test_files_trained_at_different_sizes_need_the_averages_own_size(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    written(paths[0], 0)
+    written(paths[1], 1, train_size=(48, 72))
+    with pytest.raises(ValueError, match="train_size"):
+        average.read_average(paths)
+    assert average.read_average(paths, (48, 72))[1].train_size == (48, 72)

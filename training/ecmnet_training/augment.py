@@ -4,6 +4,7 @@ All random numbers are drawn first (`draw`), so that the rest (`apply`) is a pur
 tensors with fixed shapes: it can be compiled and recorded in a CUDA graph.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import strong
-from .config import AugmentConfig
+from .config import AugmentConfig, StrongConfig
 
 _LUMA = (0.299, 0.587, 0.114)
 _SHADE_CELLS = (4, 5)
@@ -94,10 +95,18 @@ def affine(config: AugmentConfig, u: Tensor, shape: torch.Size) -> Tensor:
 
 def amounts_of(config: AugmentConfig, draws: Draws) -> strong.Amounts:
     """The strong changes' amounts, all neutral without any."""
-    u = draws.strong
-    if u is None:
-        u = draws.uniform.new_zeros(len(draws.uniform), strong.DRAWS)
-    return strong.amounts(config.strong, u)
+    if draws.strong is None:
+        return _neutral_amounts(config.strong, len(draws.uniform), draws.uniform.device)
+    return strong.amounts(config.strong, draws.strong)
+
+
+@functools.lru_cache(maxsize=8)
+def _neutral_amounts(config: StrongConfig, batch: int, device: torch.device) -> strong.Amounts:
+    amounts = strong.amounts(config, torch.zeros(batch, strong.DRAWS, device=device))
+    if device.type == "cuda":
+        # Runs on other streams take the same ones.
+        torch.cuda.synchronize(device)
+    return amounts
 
 
 def kernel_of(config: AugmentConfig, draws: Draws, amounts: strong.Amounts) -> Tensor:

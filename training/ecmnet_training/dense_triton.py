@@ -20,11 +20,14 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
+    rows_summed,
+    sum_all,
     terms_of,
+    threads_sums,
     through_activation,
     through_norm,
 )
-from .tiles_triton import launch, moved_pixels, place_of_tile
+from .tiles_triton import LEAST_SUMMED, launch, moved_pixels, place_of_tile
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def convolve(
         tiles, *sizes, BN_EPS, **weights_at,
         CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), R=pixels,
         NORM=norm is not None, STATS=y_stats is not None, SHUFFLE=residual is not None,
-        num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
+        ROWS=rows_summed(pixels), num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
     )  # fmt: skip
 
 
@@ -92,7 +95,7 @@ def convolve_backward(
         tiles, *sizes, BN_EPS, **weights_at,
         CI=c_in, CO=c_out, CIP=max(c_in, 16), COP=max(c_out, 16), R=pixels,
         NORM=norm is not None, Y_NORM=y_norm is not None, SHUFFLE=shuffled,
-        num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
+        ROWS=rows_summed(pixels), num_warps=4, num_stages=1 if c_in * c_out >= 4096 else 2,
     )  # fmt: skip
 
 
@@ -101,7 +104,7 @@ def _geometry(
 ) -> tuple[int, int, tuple[int, int, int], dict[str, int | bool]]:
     """Pixels of a tile, tiles, (rows, height, width), and how the weight lies."""
     b, channels, height, width = x.shape
-    pixels = min(pixels, max(triton.next_power_of_2(width), 16))
+    pixels = min(pixels, max(triton.next_power_of_2(width), LEAST_SUMMED))
     tiles = b * height * triton.cdiv(width, pixels)
     along_height = weight.shape[2] > 1
     layout = {
@@ -115,8 +118,8 @@ def _geometry(
 
 
 def _tile_pixels(c_in: int, c_out: int, backward: bool) -> int:
-    if c_in * c_out >= 4096:
-        return 32 if backward else 64
+    if c_in * c_out >= 2048:
+        return 32 if backward or c_out >= 128 else 64
     return 64 if c_in * c_out > 256 else 128
 
 
@@ -151,7 +154,7 @@ def _forward(  # noqa: ANN202
     W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
-    NORM: tl.constexpr, STATS: tl.constexpr, SHUFFLE: tl.constexpr,
+    NORM: tl.constexpr, STATS: tl.constexpr, SHUFFLE: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     kind = y_ptr.dtype.element_ty
     ci, co = tl.arange(0, CIP), tl.arange(0, COP)
@@ -170,8 +173,8 @@ def _forward(  # noqa: ANN202
         scale, shift, slope = terms_of(
             params_ptr, stats_ptr, ci[None, :], (ci < CI)[None, :], rows, eps, CI
         )
-    first = tl.zeros((COP,), tl.float32)
-    second = tl.zeros((COP,), tl.float32)
+    first = tl.zeros((R // ROWS, 8, COP), tl.float32)
+    second = first
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
         p = line * width + column
@@ -204,10 +207,10 @@ def _forward(  # noqa: ANN202
         tl.store(y_ptr + p[:, None] * CO + co[None, :], y.to(kind), mask=ok)
         if STATS:
             kept = tl.where(ok, y, 0.0)
-            first += tl.sum(kept, 0)
-            second += tl.sum(kept * kept, 0)
+            first += threads_sums(kept, ROWS)
+            second += threads_sums(kept * kept, ROWS)
     if STATS:
-        add_stats(y_stats_ptr, co, co < CO, first, second, CO)
+        add_stats(y_stats_ptr, co, co < CO, sum_all(first), sum_all(second), CO)
 
 
 @triton.jit
@@ -236,7 +239,7 @@ def _backward(  # noqa: ANN202
     W_O: tl.constexpr, W_I: tl.constexpr, W_K: tl.constexpr, ALONG_HEIGHT: tl.constexpr,
     CI: tl.constexpr, CO: tl.constexpr, CIP: tl.constexpr, COP: tl.constexpr,
     TAPS: tl.constexpr, R: tl.constexpr,
-    NORM: tl.constexpr, Y_NORM: tl.constexpr, SHUFFLE: tl.constexpr,
+    NORM: tl.constexpr, Y_NORM: tl.constexpr, SHUFFLE: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     kind = dx_ptr.dtype.element_ty
     ci, co = tl.arange(0, CIP), tl.arange(0, COP)
@@ -265,7 +268,7 @@ def _backward(  # noqa: ANN202
         y_scale, y_shift, y_slope, of_y, constant = backward_terms_of(
             y_params_ptr, y_stats_ptr, y_grads_ptr, co[None, :], (co < CO)[None, :], rows, eps, CO
         )
-    of_dz = tl.zeros((CIP,), tl.float32)
+    of_dz = tl.zeros((R // ROWS, 8, CIP), tl.float32)
     of_dz_x, of_slope = of_dz, of_dz
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
@@ -304,11 +307,14 @@ def _backward(  # noqa: ANN202
         if NORM:
             # Rows and channels beyond the picture have dx = 0.
             dz, dz_x, for_slope = through_activation(dx, x, scale, shift, slope)
-            of_dz += tl.sum(dz, 0)
-            of_dz_x += tl.sum(dz_x, 0)
-            of_slope += tl.sum(for_slope, 0)
+            of_dz += threads_sums(dz, ROWS)
+            of_dz_x += threads_sums(dz_x, ROWS)
+            of_slope += threads_sums(for_slope, ROWS)
     if NORM:
-        add_gradients(grads_ptr, stats_ptr, ci, ci < CI, of_dz, of_dz_x, of_slope, rows, eps, CI)
+        add_gradients(
+            grads_ptr, stats_ptr, ci, ci < CI,
+            sum_all(of_dz), sum_all(of_dz_x), sum_all(of_slope), rows, eps, CI,
+        )  # fmt: skip
     dw_ptrs = dw_ptr + ci[:, None] * W_I + source[None, :] * W_O
     dw_ok = (ci < CI)[:, None] & (co < CO)[None, :]
     tl.atomic_add(dw_ptrs, dw0, mask=dw_ok, sem="relaxed")

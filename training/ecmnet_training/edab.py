@@ -60,10 +60,20 @@ class EDAB(nn.Module):
         self.expand = conv(half, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.with_sums(x, None)[0]
+
+    def with_sums(self, x: Tensor, sums: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The output and, in training on a GPU, what the next block's first norm needs of it.
+
+        `sums` is what the block before has returned beside x.
+        """
         if x.is_cuda and self.training:
             from .edab_triton import edab
 
-            return edab(self, x)
+            return edab(self, x, sums)
+        return self._plain(x), None
+
+    def _plain(self, x: Tensor) -> Tensor:
         u = self.up2(self.up1(self.reduce(self.pre(x))))
         local = self.l2(self.l1(u))
         wide = self.g2(self.g1(u))

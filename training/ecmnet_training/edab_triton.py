@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .channel_sums_triton import add_sums
 from .dense_triton import Norm, convolve, convolve_backward, empty_like_rows
 from .depthwise_triton import convolve_pair, convolve_pair_backward
 from .gates_triton import (
@@ -25,7 +26,7 @@ from .gates_triton import (
     sum_strips,
 )
 from .layers import BN_EPS
-from .norm_formulas import add_stats, backward_terms_of, through_norm
+from .norm_formulas import backward_terms_of, move_running, through_norm
 from .tiles_triton import launch
 
 if TYPE_CHECKING:
@@ -36,15 +37,24 @@ _DEPTHWISE = ("l1", "g1", "l2", "g2")
 _TILE = 2048
 
 
-def edab(block: "EDAB", x: Tensor) -> Tensor:
-    """The block's output for `[b, c, h, w]` with the batch's statistics; moves the running ones."""
+def edab(block: "EDAB", x: Tensor, sums: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The block's output for `[b, c, h, w]` with the batch's statistics; moves the running ones.
+
+    `sums` `[2, c]` are those of x and x^2 over all pixels, if there are any; the second value
+    returned are the output's.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    if sums is None:
+        sums = x.new_zeros(2, x.shape[1], dtype=torch.float32)
+        add_sums(x, sums)
     layers = [block.pre if n == "pre" else block.mid if n == "mid" else getattr(block, n)[1]
               for n in _NORMS]  # fmt: skip
     small = [t for layer in layers for t in (layer.bn.weight, layer.bn.bias, layer.act.weight)]
     small += [getattr(block, name)[0].weight for name in _DEPTHWISE]
     running = [t for layer in layers for t in (layer.bn.running_mean, layer.bn.running_var)]
     return _EDAB.apply(
-        x.contiguous(memory_format=torch.channels_last),
+        x,
+        sums,
         block.g1[0].dilation[0],
         layers[0].bn.momentum,
         running,
@@ -80,6 +90,7 @@ class _EDAB(torch.autograd.Function):
     def forward(
         ctx,  # noqa: ANN001
         x: Tensor,
+        pre_stats: Tensor,
         dilation: int,
         momentum: float,
         running: list[Tensor],
@@ -90,7 +101,7 @@ class _EDAB(torch.autograd.Function):
         direction: Tensor,
         channel: Tensor,
         *small: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         b, channels, h, w = x.shape
         half = channels // 2
         layout = _Layout(channels)
@@ -99,9 +110,11 @@ class _EDAB(torch.autograd.Function):
         zeros = params.new_zeros(2 * layout.total + strips * half)
         stats, sums = zeros[: 2 * layout.total], zeros[2 * layout.total :].view(strips, half)
         gates = torch.empty_like(sums)
+        # The first norm's were given; their place takes the output's, of as many channels.
+        out_sums = stats[: 2 * channels].view(2, channels)
 
         def norm(name: str) -> Norm:
-            return layout.norm(name, params, stats)
+            return layout.norm(name, params, pre_stats if name == "pre" else stats)
 
         def stats_of(name: str) -> Tensor:
             return norm(name).stats
@@ -113,7 +126,6 @@ class _EDAB(torch.autograd.Function):
         along_w = {"along_height": False, "dilation": dilation}
         l1_w, l2_w = (params[layout.taps + i * half :] for i in (0, 6))
 
-        add_sums(x, stats_of("pre"))
         convolve(x, reduce, reduced, norm=norm("pre"))
         convolve(reduced, up1, y1, y_stats=stats_of("up1"))
         convolve(y1, up2, y2, norm=norm("up1"), y_stats=stats_of("up2"))
@@ -122,20 +134,21 @@ class _EDAB(torch.autograd.Function):
         sum_strips(second, norm("l2"), sums)
         gates_from_sums(sums, direction, channel, gates, (b, h, w))
         gated_sum(y2, norm("up2"), second, norm("l2"), gates, s, stats_of("mid"))
-        convolve(s, expand, out, norm=norm("mid"), residual=x)
+        convolve(s, expand, out, norm=norm("mid"), residual=x, y_stats=out_sums)
         _move_running[(8,)](
-            stats, *running, x.numel() // channels, momentum, H=half, HP=max(half, 16)
+            pre_stats, stats, *running, x.numel() // channels, momentum, H=half, HP=max(half, 16)
         )
         ctx.dilation = dilation
         ctx.save_for_backward(
-            x, reduced, y1, y2, first, second, s, params, stats, sums, gates,
+            x, pre_stats, reduced, y1, y2, first, second, s, params, stats, sums, gates,
             reduce, up1, up2, expand, direction, channel, *small,
         )  # fmt: skip
-        return out
+        ctx.mark_non_differentiable(out_sums)
+        return out, out_sums
 
     @staticmethod
-    def backward(ctx, dout: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
-        (x, reduced, y1, y2, first, second, s, params, stats, sums, gates, *weights) = (
+    def backward(ctx, dout: Tensor, _dsums: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
+        (x, pre_stats, reduced, y1, y2, first, second, s, params, stats, sums, gates, *weights) = (
             ctx.saved_tensors
         )
         reduce, up1, up2, expand, direction, channel, *small = weights
@@ -158,7 +171,7 @@ class _EDAB(torch.autograd.Function):
         dsums = torch.empty_like(sums)
 
         def norm(name: str) -> Norm:
-            return layout.norm(name, params, stats, grads)
+            return layout.norm(name, params, pre_stats if name == "pre" else stats, grads)
 
         half_map, pair = torch.empty_like(s), torch.empty_like(second)
         dmid, ds, du, dy1, dreduced = half_map, *(torch.empty_like(s) for _ in range(4))
@@ -205,29 +218,7 @@ class _EDAB(torch.autograd.Function):
         for t in small:
             dsmall.append(grads[at : at + t.numel()].view(t.shape))
             at += t.numel()
-        return dx, None, None, None, *dweights, *dsmall
-
-
-def add_sums(x: Tensor, stats: Tensor) -> None:
-    """Adds the sums of x `[b, c, h, w]` and of x^2 over all pixels to `stats` `[2, c]`."""
-    channels = x.shape[1]
-    rows = x.numel() // channels
-    tile_rows = 2 * _TILE // channels
-    launch(_add_sums, triton.cdiv(rows, tile_rows), x, stats, rows, C=channels, R=tile_rows)
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _add_sums(x_ptr, stats_ptr, rows, C: tl.constexpr, R: tl.constexpr):  # noqa: ANN001, ANN202
-    c = tl.arange(0, C)
-    first = tl.zeros((R, C), tl.float32)
-    second = first
-    for tile in range(tl.program_id(0), tl.cdiv(rows, R), tl.num_programs(0)):
-        p = tile * R + tl.arange(0, R)
-        x = tl.load(x_ptr + p[:, None] * C + c[None, :], mask=(p < rows)[:, None], other=0.0)
-        x = x.to(tl.float32)
-        first += x
-        second += x * x
-    add_stats(stats_ptr, c, c < C, tl.sum(first, 0), tl.sum(second, 0), C)
+        return dx, None, None, None, None, *dweights, *dsmall
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -253,41 +244,28 @@ def _input_gradient(  # noqa: ANN202
         tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=ok)
 
 
-@triton.jit
-def _move(stats_ptr, mean_ptr, var_ptr, rows, momentum, C: tl.constexpr, CP: tl.constexpr):  # noqa: ANN001, ANN202
-    c = tl.arange(0, CP)
-    ok = c < C
-    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
-    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
-    var = tl.maximum(second - mean * mean, 0.0) * (rows / (rows - 1.0))
-    old_mean = tl.load(mean_ptr + c, mask=ok, other=0.0)
-    old_var = tl.load(var_ptr + c, mask=ok, other=0.0)
-    tl.store(mean_ptr + c, old_mean + momentum * (mean - old_mean), mask=ok)
-    tl.store(var_ptr + c, old_var + momentum * (var - old_var), mask=ok)
-
-
 @triton.jit(do_not_specialize=["rows"])
 def _move_running(  # noqa: ANN202
-    stats_ptr, m0, v0, m1, v1, m2, v2, m3, v3, m4, v4, m5, v5, m6, v6, m7, v7,  # noqa: ANN001
+    pre_ptr, stats_ptr, m0, v0, m1, v1, m2, v2, m3, v3, m4, v4, m5, v5, m6, v6, m7, v7,  # noqa: ANN001
     rows, momentum,  # noqa: ANN001
     H: tl.constexpr, HP: tl.constexpr,
 ):  # fmt: skip
     """Program i moves the i-th norm's running mean and (unbiased) variance."""
     i = tl.program_id(0)
     if i == 0:
-        _move(stats_ptr, m0, v0, rows, momentum, 2 * H, 2 * HP)
+        move_running(pre_ptr, m0, v0, rows, momentum, 2 * H, 2 * HP)
     stats_ptr += 4 * H + (i - 1) * 2 * H
     if i == 1:
-        _move(stats_ptr, m1, v1, rows, momentum, H, HP)
+        move_running(stats_ptr, m1, v1, rows, momentum, H, HP)
     if i == 2:
-        _move(stats_ptr, m2, v2, rows, momentum, H, HP)
+        move_running(stats_ptr, m2, v2, rows, momentum, H, HP)
     if i == 3:
-        _move(stats_ptr, m3, v3, rows, momentum, H, HP)
+        move_running(stats_ptr, m3, v3, rows, momentum, H, HP)
     if i == 4:
-        _move(stats_ptr, m4, v4, rows, momentum, H, HP)
+        move_running(stats_ptr, m4, v4, rows, momentum, H, HP)
     if i == 5:
-        _move(stats_ptr, m5, v5, rows, momentum, H, HP)
+        move_running(stats_ptr, m5, v5, rows, momentum, H, HP)
     if i == 6:
-        _move(stats_ptr, m6, v6, rows, momentum, H, HP)
+        move_running(stats_ptr, m6, v6, rows, momentum, H, HP)
     if i == 7:
-        _move(stats_ptr, m7, v7, rows, momentum, H, HP)
+        move_running(stats_ptr, m7, v7, rows, momentum, H, HP)

@@ -34,7 +34,7 @@ class BNPReLU(nn.Module):
         if x.is_cuda and self.training:
             from .norm_triton import bn_prelu
 
-            return bn_prelu(x, self.bn, self.act.weight)
+            return bn_prelu([x], self.bn, self.act.weight)
         return self.act(self.bn(x))
 
 
@@ -90,16 +90,14 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
-        if self.keeps_input:
-            y = torch.cat([y, self._pooled(x)], dim=1)
-        return self.act(y)
-
-    def _pooled(self, x: Tensor) -> Tensor:
+        if not self.keeps_input:
+            return self.act(y)
         if x.is_cuda and self.training:
+            from .norm_triton import bn_prelu
             from .pool_triton import max_pool_2x2
 
-            return max_pool_2x2(x)
-        return F.max_pool2d(x, 2, 2, ceil_mode=True)
+            return bn_prelu([y, max_pool_2x2(x)], self.act.bn, self.act.act.weight)
+        return self.act(torch.cat([y, F.max_pool2d(x, 2, 2, ceil_mode=True)], dim=1))
 
 
 def bilinear(x: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -53,7 +53,10 @@ class ECMNet(nn.Module):
         return bilinear(self.coarse_logits(x), x.shape[2:])
 
     def forward_traced(self, x: Tensor) -> dict[str, Tensor]:
-        """Every named intermediate `[b, c, h, w]` in forward order; the last is `logits`."""
+        """Every named intermediate `[b, c, h, w]` in forward order; the last is `logits`.
+
+        In training mode on a GPU those inside a fused kernel (`stem.2`) are not among them.
+        """
         trace: dict[str, Tensor] = {}
 
         def record(name: str, value: Tensor) -> None:
@@ -71,10 +74,9 @@ class ECMNet(nn.Module):
 
     def last_features(self, x: Tensor, record: Record = ignore) -> tuple[Tensor, Tensor, Tensor]:
         """What the classifier takes, and dec2's and dec1's output."""
-        for i, layer in enumerate(self.stem):
-            x = self._first_layer(x) if i == 0 else layer(x)
-            record(f"stem.{i}", x)
-        f0 = _named(record, "stem_act", self.stem_act(x))
+        x = _named(record, "stem.0", self._first_layer(x))
+        x = _named(record, "stem.1", self.stem[1](x))
+        f0 = _named(record, "stem_act", self._last_of_stem(x, record))
         f1 = self._stage("1", f0, record)
         f2 = self._stage("2", f1, record)
         f3 = self._stage("3", f2, record)
@@ -102,6 +104,14 @@ class ECMNet(nn.Module):
             dtype = torch.get_autocast_dtype("cuda") if mixed else torch.float32
             return stem_layer(x, self.stem[0], dtype)
         return self.stem[0](x)
+
+    def _last_of_stem(self, x: Tensor, record: Record) -> Tensor:
+        if x.is_cuda and self.training:
+            from .twice_normed_triton import twice_normed
+
+            conv, norm = self.stem[2]
+            return twice_normed(conv(x), norm, self.stem_act)
+        return self.stem_act(_named(record, "stem.2", self.stem[2](x)))
 
     def _stage(self, number: str, x: Tensor, record: Record) -> Tensor:
         x = _named(record, f"down{number}", getattr(self, f"down{number}")(x))
@@ -131,8 +141,9 @@ def _blocks(channels: int, dilations: tuple[int, ...]) -> nn.Sequential:
 
 
 def _run_blocks(name: str, blocks: nn.Sequential, x: Tensor, record: Record) -> Tensor:
+    sums = None
     for i, block in enumerate(blocks):
-        x = block(x)
+        x, sums = block.with_sums(x, sums) if blocks.training else (block(x), None)
         record(f"{name}.{i}", x)
     return x
 

@@ -21,12 +21,26 @@ class MSAU(nn.Module):
         self.bm = _branch(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda and self.training:
+            return self._in_few_kernels(x)
         t = self.reduce(x)
         x1 = self._three_sizes(t)
         x2 = self.expand(x1 * torch.sigmoid(self.gate(x1.mean(2, keepdim=True))))
-        x3 = self.ba[1](_gradient_in_rows(self.ba[0](x)).mean((2, 3), keepdim=True))
-        x4 = self.bm[1](_gradient_in_rows(self.bm[0](x)).amax((2, 3), keepdim=True))
+        x3 = self.ba[1](self.ba[0](x).mean((2, 3), keepdim=True))
+        x4 = self.bm[1](self.bm[0](x).amax((2, 3), keepdim=True))
         return x + x2 * (x3 + x4)
+
+    def _in_few_kernels(self, x: Tensor) -> Tensor:
+        """The same on a GPU, in training mode: what lies between the convolutions is fused."""
+        from .msau_triton import gated_sum
+        from .pooled_norm_triton import pooled_norms
+        from .squeeze_triton import squeezed
+
+        x1 = self._three_sizes(self.reduce(x))
+        (mean_conv, mean_norm), (max_conv, max_norm) = self.ba[0], self.bm[0]
+        weight = torch.cat([mean_conv.weight, max_conv.weight])
+        pooled = pooled_norms(F.conv2d(x, weight, padding=1), mean_norm, max_norm)
+        return gated_sum(x, x1, squeezed(pooled, self.ba[1], self.bm[1]), self.gate, self.expand)
 
     def _three_sizes(self, t: Tensor) -> Tensor:
         """The sum of the three depthwise convolutions; in training as one of the largest size."""
@@ -35,13 +49,6 @@ class MSAU(nn.Module):
         largest = self.dw[2].weight.shape[-1]
         kernel = sum(F.pad(d.weight, [(largest - d.weight.shape[-1]) // 2] * 4) for d in self.dw)
         return F.conv2d(t, kernel, padding=largest // 2, groups=t.shape[1])
-
-
-def _gradient_in_rows(x: Tensor) -> Tensor:
-    """x; a mean's or a maximum's gradient has not x's layout, and slows batch norm's tenfold."""
-    if x.is_cuda and x.requires_grad:
-        x.register_hook(lambda g: g.contiguous(memory_format=torch.channels_last))
-    return x
 
 
 def _branch(channels: int) -> nn.ModuleList:

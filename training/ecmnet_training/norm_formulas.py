@@ -85,3 +85,36 @@ def add_stats(stats_ptr, c, ok, first, second, C: tl.constexpr):  # noqa: ANN001
     """Adds a program's sums of a tensor and of its square to the `stats` of the norm behind it."""
     tl.atomic_add(stats_ptr + c, first, mask=ok, sem="relaxed")
     tl.atomic_add(stats_ptr + C + c, second, mask=ok, sem="relaxed")
+
+
+@triton.jit(do_not_specialize=["rows"])
+def move_running(stats_ptr, mean_ptr, var_ptr, rows, momentum, C: tl.constexpr, CP: tl.constexpr):  # noqa: ANN001, ANN201
+    """Moves a norm's running mean and (unbiased) variance; `CP` is C or more, a power of two."""
+    c = tl.arange(0, CP)
+    ok = c < C
+    mean = tl.load(stats_ptr + c, mask=ok, other=0.0) / rows
+    second = tl.load(stats_ptr + C + c, mask=ok, other=0.0) / rows
+    var = tl.maximum(second - mean * mean, 0.0) * (rows / (rows - 1.0))
+    old_mean = tl.load(mean_ptr + c, mask=ok, other=0.0)
+    old_var = tl.load(var_ptr + c, mask=ok, other=0.0)
+    tl.store(mean_ptr + c, old_mean + momentum * (mean - old_mean), mask=ok)
+    tl.store(var_ptr + c, old_var + momentum * (var - old_var), mask=ok)
+
+
+def rows_summed(pixels: int) -> int:
+    """Of how many rows of a product's tile a thread has some: sums over these move nothing."""
+    return min(pixels, 16 if pixels >= 64 else 32)
+
+
+@triton.jit
+def threads_sums(x, ROWS: tl.constexpr):  # noqa: ANN001, ANN201
+    """x `[R, C]` summed over each thread's own of `ROWS` rows, `[R / ROWS, 8, C]`."""
+    R: tl.constexpr = x.shape[0]
+    C: tl.constexpr = x.shape[1]
+    return tl.sum(tl.reshape(x, (R // ROWS, ROWS // 8, 8, C)), 1)
+
+
+@triton.jit
+def sum_all(x):  # noqa: ANN001, ANN201
+    """What `threads_sums` has left, `[C]`."""
+    return tl.sum(tl.sum(x, 0), 0)

@@ -2,10 +2,15 @@
 
     z = gamma (x - mean) rstd + beta,   y = z where z > 0, slope z elsewhere
 
-Tensors are `[p, c]` rows (a channels-last picture, p = b h w), c a power of two; sums are f32. Each
-reduction is two launches: partial sums of row blocks `[blocks, sums, c]`, then their total. Forward
-and backward each read x twice, once for the sums and once to apply them.
+Tensors are `[p, c]` rows (a channels-last picture, p = b h w), c a power of two; sums are f32. What
+lies as several tensors is normed into one, so that nobody has to join them or their gradients: `C`
+are a part's channels, `ALL` those of y's rows. Each reduction is two launches: partial sums of row
+blocks `[blocks, sums, c]`, then their total. Forward and backward each read x twice, once for the
+sums and once to apply them.
 """
+
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import triton
@@ -17,13 +22,14 @@ MAX_BLOCKS = 264
 _CHANNELS_PER_TOTAL = 8
 
 
-def bn_prelu(
-    x: Tensor, bn: torch.nn.BatchNorm2d, slope: Tensor
-) -> Tensor:  # the module keeps the running statistics
-    """PReLU(BN(x)) of `[b, c, h, w]` with the batch's statistics; updates the running ones."""
-    x = x.contiguous(memory_format=torch.channels_last)
+def bn_prelu(parts: Sequence[Tensor], bn: torch.nn.BatchNorm2d, slope: Tensor) -> Tensor:
+    """PReLU(BN(x)) `[b, c, h, w]` with the batch's statistics; updates the running ones.
+
+    x are the `parts`' channels, one part's behind the other's.
+    """
+    parts = [x.contiguous(memory_format=torch.channels_last) for x in parts]
     return _BNPReLU.apply(
-        x, bn.weight, bn.bias, slope, bn.running_mean, bn.running_var, bn.eps, bn.momentum
+        bn.weight, bn.bias, slope, bn.running_mean, bn.running_var, bn.eps, bn.momentum, *parts
     )
 
 
@@ -37,7 +43,6 @@ class _BNPReLU(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx,  # noqa: ANN001
-        x: Tensor,
         gamma: Tensor,
         beta: Tensor,
         slope: Tensor,
@@ -45,41 +50,59 @@ class _BNPReLU(torch.autograd.Function):
         running_var: Tensor,
         eps: float,
         momentum: float,
+        *parts: Tensor,
     ) -> Tensor:
-        channels = x.shape[1]
-        rows = x.numel() // channels
-        tile_rows, blocks = blocks_for(rows, channels)
-        partial = x.new_empty(blocks, 2, channels, dtype=torch.float32)
-        _sums[(blocks,)](x, partial, rows, blocks, C=channels, R=tile_rows)
-        moments = x.new_empty(2, channels, dtype=torch.float32)
-        per_total = min(channels, _CHANNELS_PER_TOTAL)
-        _moments[(channels // per_total,)](
-            partial, moments, running_mean, running_var, blocks, rows, eps, momentum,
-            C=channels, CB=per_total, NB=triton.next_power_of_2(blocks),
+        b, _, h, w = parts[0].shape
+        y = torch.empty(
+            b, len(gamma), h, w, dtype=parts[0].dtype, device=gamma.device,
+            memory_format=torch.channels_last,
         )  # fmt: skip
-        y = torch.empty_like(x)
-        grid = (triton.cdiv(rows, tile_rows),)
-        _apply[grid](x, moments, gamma, beta, slope, y, rows, C=channels, R=tile_rows)
-        ctx.save_for_backward(x, moments, gamma, beta, slope)
+        rows = b * h * w
+        moments = []
+        for x, own in zip(parts, _own_channels(parts), strict=True):
+            channels = x.shape[1]
+            tile_rows, blocks = blocks_for(rows, channels)
+            partial = x.new_empty(blocks, 2, channels, dtype=torch.float32)
+            _sums[(blocks,)](x, partial, rows, blocks, C=channels, R=tile_rows)
+            moments.append(x.new_empty(2, channels, dtype=torch.float32))
+            per_total = min(channels, _CHANNELS_PER_TOTAL)
+            _moments[(channels // per_total,)](
+                partial, moments[-1], running_mean[own], running_var[own],
+                blocks, rows, eps, momentum,
+                C=channels, CB=per_total, NB=triton.next_power_of_2(blocks),
+            )  # fmt: skip
+            _apply[(triton.cdiv(rows, tile_rows),)](
+                x, moments[-1], gamma[own], beta[own], slope[own], y[:, own], rows,
+                C=channels, ALL=len(gamma), R=tile_rows,
+            )  # fmt: skip
+        ctx.save_for_backward(gamma, beta, slope, *parts, *moments)
         return y
 
     @staticmethod
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
-        x, moments, gamma, beta, slope = ctx.saved_tensors
+        gamma, beta, slope, *kept = ctx.saved_tensors
+        parts, moments = kept[: len(kept) // 2], kept[len(kept) // 2 :]
         dy = dy.contiguous(memory_format=torch.channels_last)
-        channels = x.shape[1]
-        rows = x.numel() // channels
-        tile_rows, blocks = blocks_for(rows, channels)
-        partial = x.new_empty(blocks, 3, channels, dtype=torch.float32)
-        _gradient_sums[(blocks,)](
-            x, dy, moments, gamma, beta, slope, partial, rows, blocks, C=channels, R=tile_rows
-        )
-        sums = total(partial)
-        dx = torch.empty_like(x)
-        _gradient[(triton.cdiv(rows, tile_rows),)](
-            x, dy, moments, gamma, beta, slope, sums, dx, rows, C=channels, R=tile_rows
-        )
-        return dx, sums[1], sums[0], sums[2], None, None, None, None
+        rows = dy.numel() // len(gamma)
+        sums, gradients = [], []
+        for x, own_moments, own in zip(parts, moments, _own_channels(parts), strict=True):
+            channels = x.shape[1]
+            tile_rows, blocks = blocks_for(rows, channels)
+            partial = x.new_empty(blocks, 3, channels, dtype=torch.float32)
+            given = (x, dy[:, own], own_moments, gamma[own], beta[own], slope[own])
+            sizes = {"C": channels, "ALL": len(gamma), "R": tile_rows}
+            _gradient_sums[(blocks,)](*given, partial, rows, blocks, **sizes)
+            sums.append(total(partial))
+            gradients.append(torch.empty_like(x))
+            grid = (triton.cdiv(rows, tile_rows),)
+            _gradient[grid](*given, sums[-1], gradients[-1], rows, **sizes)
+        of_all = sums[0] if len(sums) == 1 else torch.cat(sums, dim=1)
+        return of_all[1], of_all[0], of_all[2], None, None, None, None, *gradients
+
+
+def _own_channels(parts: Sequence[Tensor]) -> list[slice]:
+    ends = list(accumulate((x.shape[1] for x in parts), initial=0))
+    return [slice(*ends[i : i + 2]) for i in range(len(parts))]
 
 
 def total(partial: Tensor) -> Tensor:
@@ -134,7 +157,7 @@ def _moments(  # noqa: ANN202
 @triton.jit(do_not_specialize=["rows"])
 def _apply(  # noqa: ANN202
     x_ptr, moments_ptr, gamma_ptr, beta_ptr, slope_ptr, y_ptr, rows,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr,
+    C: tl.constexpr, ALL: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     c = tl.arange(0, C)
     p = tl.program_id(0) * R + tl.arange(0, R)
@@ -145,14 +168,14 @@ def _apply(  # noqa: ANN202
     shift = tl.load(beta_ptr + c) - tl.load(moments_ptr + c) * scale
     z = x * scale[None, :] + shift[None, :]
     y = tl.where(z > 0, z, tl.load(slope_ptr + c)[None, :] * z)
-    tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=ok)
+    tl.store(y_ptr + p[:, None] * ALL + c[None, :], y.to(y_ptr.dtype.element_ty), mask=ok)
 
 
 @triton.jit(do_not_specialize=["rows", "blocks"])
 def _gradient_sums(  # noqa: ANN202
     x_ptr, dy_ptr, moments_ptr, gamma_ptr, beta_ptr, slope_ptr, partial_ptr,  # noqa: ANN001
     rows, blocks,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr,
+    C: tl.constexpr, ALL: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """Partial sums of dz, dz x_hat and the slope's gradient."""
     c = tl.arange(0, C)
@@ -167,7 +190,7 @@ def _gradient_sums(  # noqa: ANN202
         at = p[:, None] * C + c[None, :]
         ok = (p < rows)[:, None]
         x_hat = (tl.load(x_ptr + at, mask=ok, other=0.0).to(tl.float32) - mean) * rstd
-        dy = tl.load(dy_ptr + at, mask=ok, other=0.0).to(tl.float32)
+        dy = tl.load(dy_ptr + p[:, None] * ALL + c[None, :], mask=ok, other=0.0).to(tl.float32)
         z = gamma * x_hat + beta
         dz = tl.where(z > 0, dy, slope * dy)
         of_dz += dz
@@ -182,7 +205,7 @@ def _gradient_sums(  # noqa: ANN202
 @triton.jit(do_not_specialize=["rows"])
 def _gradient(  # noqa: ANN202
     x_ptr, dy_ptr, moments_ptr, gamma_ptr, beta_ptr, slope_ptr, sums_ptr, dx_ptr, rows,  # noqa: ANN001
-    C: tl.constexpr, R: tl.constexpr,
+    C: tl.constexpr, ALL: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """dx = gamma rstd (dz - mean(dz) - x_hat mean(dz x_hat))."""
     c = tl.arange(0, C)
@@ -193,7 +216,7 @@ def _gradient(  # noqa: ANN202
     gamma, beta = tl.load(gamma_ptr + c)[None, :], tl.load(beta_ptr + c)[None, :]
     slope = tl.load(slope_ptr + c)[None, :]
     x_hat = (tl.load(x_ptr + at, mask=ok, other=0.0).to(tl.float32) - mean) * rstd
-    dy = tl.load(dy_ptr + at, mask=ok, other=0.0).to(tl.float32)
+    dy = tl.load(dy_ptr + p[:, None] * ALL + c[None, :], mask=ok, other=0.0).to(tl.float32)
     z = gamma * x_hat + beta
     dz = tl.where(z > 0, dy, slope * dy)
     mean_dz = tl.load(sums_ptr + c)[None, :] / rows

@@ -20,11 +20,15 @@ from .norm_formulas import (
     add_gradients,
     add_stats,
     backward_terms_of,
+    move_running,
+    rows_summed,
+    sum_all,
     terms_of,
+    threads_sums,
     through_activation,
     through_norm,
 )
-from .tiles_triton import launch, line_tiles, place_of_tile
+from .tiles_triton import LEAST_SUMMED, launch, line_tiles, place_of_tile
 
 _TILE = 4096
 
@@ -36,16 +40,10 @@ def stem_layer(images: Tensor, layer: nn.Sequential, dtype: torch.dtype) -> Tens
     """
     conv, act = layer
     images = images.contiguous(memory_format=torch.channels_last)
-    a, stats = _StemLayer.apply(
-        images, conv.stride[0], dtype, conv.weight, act.bn.weight, act.bn.bias, act.act.weight
-    )
-    rows = a.numel() // a.shape[1]
-    with torch.no_grad():
-        mean, second = stats / rows
-        variance = (second - mean**2).clamp(min=0) * (rows / (rows - 1))
-        act.bn.running_mean.lerp_(mean, act.bn.momentum)
-        act.bn.running_var.lerp_(variance, act.bn.momentum)
-    return a
+    return _StemLayer.apply(
+        images, conv.stride[0], dtype, act.bn.running_mean, act.bn.running_var, act.bn.momentum,
+        conv.weight, act.bn.weight, act.bn.bias, act.act.weight,
+    )  # fmt: skip
 
 
 class _StemLayer(torch.autograd.Function):
@@ -55,9 +53,12 @@ class _StemLayer(torch.autograd.Function):
         images: Tensor,
         stride: int,
         dtype: torch.dtype,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
         weight: Tensor,
         *small: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         b, _, height, width = images.shape
         c = weight.shape[0]
         size = (b, c, (height - 1) // stride + 1, (width - 1) // stride + 1)
@@ -67,23 +68,24 @@ class _StemLayer(torch.autograd.Function):
             torch.empty(size, dtype=dtype, device=images.device, memory_format=torch.channels_last)
             for _ in range(2)
         )
-        pixels, tiles, warps = line_tiles(y.shape, _TILE)
+        pixels, tiles, warps = line_tiles(y.shape, _TILE, LEAST_SUMMED)
         launch(
             _convolve, tiles, images, weight, y, stats, tiles, *y.shape[2:], height, width,
-            *weight.stride(), S=stride, C=c, R=pixels, num_warps=warps, num_stages=1,
+            *weight.stride(), S=stride, C=c, R=pixels, ROWS=rows_summed(pixels),
+            num_warps=warps, num_stages=1,
         )  # fmt: skip
         rows, tile_rows = y.numel() // c, _TILE // c
         launch(
             _activate, triton.cdiv(rows, tile_rows), y, params, stats, a, rows, BN_EPS,
             C=c, R=tile_rows,
         )  # fmt: skip
+        move_running[(1,)](stats, running_mean, running_var, rows, momentum, C=c, CP=c)
         ctx.stride = stride
         ctx.save_for_backward(images, y, params, stats, weight)
-        ctx.mark_non_differentiable(stats)
-        return a, stats
+        return a
 
     @staticmethod
-    def backward(ctx, da: Tensor, _dstats: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
+    def backward(ctx, da: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN001
         images, y, params, stats, weight = ctx.saved_tensors
         da = da.contiguous(memory_format=torch.channels_last)
         c = y.shape[1]
@@ -93,13 +95,13 @@ class _StemLayer(torch.autograd.Function):
             _norm_sums, triton.cdiv(rows, tile_rows), da, y, params, stats, grads, rows, BN_EPS,
             C=c, R=tile_rows,
         )  # fmt: skip
-        pixels, tiles, warps = line_tiles(y.shape, _TILE)
+        pixels, tiles, warps = line_tiles(y.shape, _TILE, LEAST_SUMMED)
         launch(
             _weight_gradient, tiles, da, y, params, stats, grads, images, dweight,
             tiles, rows, *y.shape[2:], *images.shape[2:], BN_EPS,
             *weight.stride(), S=ctx.stride, C=c, R=pixels, num_warps=warps, num_stages=1,
         )  # fmt: skip
-        return None, None, None, dweight, *grads
+        return None, None, None, None, None, None, dweight, *grads
 
 
 _SIZES = ["tiles", "rows", "height", "width", "image_height", "image_width"]
@@ -174,13 +176,13 @@ def _convolve(  # noqa: ANN202
     image_ptr, w_ptr, y_ptr, stats_ptr, tiles,  # noqa: ANN001
     height, width, image_height, image_width,  # noqa: ANN001
     W_O: tl.constexpr, W_I: tl.constexpr, W_Y: tl.constexpr, W_X: tl.constexpr,
-    S: tl.constexpr, C: tl.constexpr, R: tl.constexpr,
+    S: tl.constexpr, C: tl.constexpr, R: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     kind = y_ptr.dtype.element_ty
     k, o = tl.arange(0, 32)[:, None], tl.arange(0, C)
     w_ptrs = _places(w_ptr, W_O, W_I, W_Y, W_X, k, o[None, :])
     w = tl.load(w_ptrs, mask=(k < 27) & (o < C)[None, :], other=0.0).to(kind)
-    first = tl.zeros((C,), tl.float32)
+    first = tl.zeros((R // ROWS, 8, C), tl.float32)
     second = first
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         line, column = place_of_tile(tile, width, R)
@@ -190,9 +192,9 @@ def _convolve(  # noqa: ANN202
         at = (line * width).to(tl.int64) * C + column[:, None] * C + o[None, :]
         tl.store(y_ptr + at, y.to(kind), mask=ok)
         kept = tl.where(ok, y, 0.0)
-        first += tl.sum(kept, 0)
-        second += tl.sum(kept * kept, 0)
-    add_stats(stats_ptr, o, o < C, first, second, C)
+        first += threads_sums(kept, ROWS)
+        second += threads_sums(kept * kept, ROWS)
+    add_stats(stats_ptr, o, o < C, sum_all(first), sum_all(second), C)
 
 
 @triton.jit(do_not_specialize=_SIZES)

@@ -10,6 +10,9 @@ import torch
 import triton
 import triton.language as tl
 
+# Over fewer pixels than these a GPU's matrix units do not sum; interpreted, any number works.
+LEAST_SUMMED = 16
+
 _FIRST_GUESS = 528
 _MOST_WARPS = 24
 _resident: dict[tuple[object, ...], int] = {}
@@ -40,13 +43,14 @@ def _resident_programs(compiled: Any) -> int:  # noqa: ANN401
     return each * gpu.multi_processor_count
 
 
-def line_tiles(shape: torch.Size, elements: int) -> tuple[int, int, int]:
+def line_tiles(shape: torch.Size, elements: int, least: int = 1) -> tuple[int, int, int]:
     """(pixels of a tile, tiles in all, warps) for tiles that are pieces of `[b, c, h, w]`'s lines.
 
-    `elements` is how many values a tile of a wide picture has; a thread holds eight or more.
+    `elements` is how many values a tile of a wide picture has; a thread holds eight or more. A
+    narrow picture's has `least` pixels, `LEAST_SUMMED` where a product sums over them.
     """
     b, c, h, w = shape
-    pixels = min(elements // c, triton.next_power_of_2(w))
+    pixels = min(elements // c, max(triton.next_power_of_2(w), least))
     return pixels, b * h * triton.cdiv(w, pixels), min(max(pixels * c // 256, 1), 4)
 
 

@@ -171,3 +171,9 @@ def test_a_full_move_of_tone_takes_the_next_pictures_mean_and_deviation() -> Non
             strict=True,
         ):  # fmt: skip
             assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_the_amounts_of_runs_without_strong_changes_are_worked_out_once() -> None:
+    draws = augment.draw(ALL, 3, (28, 40), torch.Generator().manual_seed(0))
+    amounts = augment.amounts_of(ALL, draws)
+    assert amounts is augment.amounts_of(ALL, draws) and amounts.brightness.tolist() == [1.0] * 3

@@ -11,9 +11,10 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
+from against_autograd import assert_equal_with_gradients, distances_from_kinks  # noqa: E402
+
 from ecmnet_training.edab import EDAB  # noqa: E402
 from ecmnet_training.edab_triton import edab  # noqa: E402
-from ecmnet_training.layers import PReLU  # noqa: E402
 
 # f32 moves what enters a PReLU by up to 1e-5; a value that changed sides would change gradients.
 SAFE_FROM_KINK = 4e-5
@@ -45,24 +46,27 @@ def test_the_fused_block_and_its_gradients_equal_autograd(
     dy = torch.randn(x.shape, generator=generator, dtype=torch.float64)
 
     given, single = x.clone().requires_grad_(), x.float().to(DEVICE).requires_grad_()
-    distances = []
-    for module in exact.modules():
-        if isinstance(module, PReLU):
-            module.register_forward_pre_hook(
-                lambda _, values: distances.append(values[0].abs().min().item())
-            )
-    expected, got = exact(given), edab(block, single)
+    distances = distances_from_kinks(exact)
+    expected, (got, sums) = exact(given), edab(block, single, None)
     assert min(distances) > SAFE_FROM_KINK, "choose another seed"
     expected.backward(dy)
     got.backward(dy.float().to(DEVICE))
 
-    pairs = {"output": (got, expected), "input": (single.grad, given.grad)}
-    for name, parameter in exact.named_parameters():
-        pairs[name] = (block.get_parameter(name).grad, parameter.grad)
-    for name, statistic in exact.named_buffers():
-        if "running" in name:
-            pairs[name] = (block.get_buffer(name), statistic)
-    for name, (a, b) in pairs.items():
-        error = (a.detach().cpu().double() - b.detach()).norm() / b.detach().norm().clamp(min=1e-2)
-        # f32 sums of a few hundred products, through eight norms.
-        assert error < 1e-4, f"{name}: {error:.1e}"
+    of_output = torch.stack([expected.sum((0, 2, 3)), expected.square().sum((0, 2, 3))])
+    pairs = {
+        "output": (got, expected),
+        "sums": (sums, of_output),
+        "input": (single.grad, given.grad),
+    }
+    # f32 sums of a few hundred products, through eight norms.
+    assert_equal_with_gradients(block, exact, pairs, within=1e-4)
+
+
+def test_sums_from_the_block_before_take_the_place_of_a_pass_over_its_output() -> None:
+    torch.manual_seed(0)
+    blocks = [made_block(16, d).to(DEVICE) for d in (1, 2)]
+    x = torch.randn(2, 16, 9, 35, device=DEVICE)
+    y, sums = edab(blocks[0], x, None)
+    given, without = edab(blocks[1], y, sums)[0], edab(copy.deepcopy(blocks[1]), y, None)[0]
+    # Both are f32 sums of the same values, in another order.
+    assert (given - without).norm() < 1e-5 * without.norm()

@@ -38,7 +38,8 @@ def assert_same_with_gradients(
         assert error < 2e-6, f"value {i}: {error:.1e}"
 
 
-def test_bn_prelu_equals_torch_and_moves_the_running_statistics() -> None:
+@pytest.mark.parametrize("sizes", [[16], [8, 8], [4, 4, 8]])
+def test_bn_prelu_equals_torch_and_moves_the_running_statistics(sizes: list[int]) -> None:
     exact_bn, single_bn = nn.BatchNorm2d(C, eps=1e-3).double(), nn.BatchNorm2d(C, eps=1e-3)
     single_bn.to(DEVICE)
 
@@ -50,7 +51,7 @@ def test_bn_prelu_equals_torch_and_moves_the_running_statistics() -> None:
     def fused(x: Tensor, gamma: Tensor, beta: Tensor, slope: Tensor) -> Tensor:
         del single_bn._parameters["weight"], single_bn._parameters["bias"]
         single_bn.weight, single_bn.bias = gamma, beta
-        return bn_prelu(x, single_bn, slope)
+        return bn_prelu(x.split(sizes, dim=1), single_bn, slope)
 
     inputs = [normal(B, C, H, W) + 0.5, *(normal(C, seed=s) for s in (1, 2, 3))]
     assert_same_with_gradients(plain, fused, inputs)

@@ -11,7 +11,9 @@ if not torch.cuda.is_available():
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 pytest.importorskip("triton")
-from ecmnet_training.layers import PReLU, conv_act  # noqa: E402
+from against_autograd import assert_equal_with_gradients, distances_from_kinks  # noqa: E402
+
+from ecmnet_training.layers import conv_act  # noqa: E402
 from ecmnet_training.stem_triton import stem_layer  # noqa: E402
 
 # f32 moves what enters a PReLU by up to 1e-5; a value that changed sides would change gradients.
@@ -30,12 +32,7 @@ def test_the_fused_layer_and_its_gradients_equal_autograd(
     exact = copy.deepcopy(layer).double()
     layer = layer.to(DEVICE).to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, *size, dtype=torch.float64)
-    distances = []
-    for module in exact.modules():
-        if isinstance(module, PReLU):
-            module.register_forward_pre_hook(
-                lambda _, values: distances.append(values[0].abs().min().item())
-            )
+    distances = distances_from_kinks(exact)
     expected = exact(images)
     got = stem_layer(images.float().to(DEVICE), layer, torch.float32)
     assert min(distances) > SAFE_FROM_KINK, "choose another seed"
@@ -44,12 +41,5 @@ def test_the_fused_layer_and_its_gradients_equal_autograd(
     got.backward(dy.float().to(DEVICE))
 
     pairs = {"output": (got, expected)}
-    for name, parameter in exact.named_parameters():
-        pairs[name] = (layer.get_parameter(name).grad, parameter.grad)
-    for name, statistic in exact.named_buffers():
-        if "running" in name:
-            pairs[name] = (layer.get_buffer(name), statistic)
-    for name, (a, b) in pairs.items():
-        error = (a.detach().cpu().double() - b.detach()).norm() / b.detach().norm().clamp(min=1e-2)
-        # f32 sums of a few hundred products, through one norm.
-        assert error < 2e-5, f"{name}: {error:.1e}"
+    # f32 sums of a few hundred products, through one norm.
+    assert_equal_with_gradients(layer, exact, pairs, within=2e-5)

@@ -14,7 +14,10 @@ pytest.importorskip("triton")
 import triton  # noqa: E402
 import triton.language as tl  # noqa: E402
 
+from ecmnet_training.dense_triton import _geometry  # noqa: E402
+from ecmnet_training.msau_triton import _grids  # noqa: E402
 from ecmnet_training.tiles_triton import (  # noqa: E402
+    LEAST_SUMMED,
     _resident_programs,
     launch,
     line_tiles,
@@ -45,6 +48,17 @@ def test_each_pixel_is_visited_once_by_the_pixel_that_lies_so_far_from_it(
     places = slice(max(move, 0), axis + min(move, 0))
     expected[(slice(None), places) if along_height else (slice(None), slice(None), places)] = 1
     assert torch.equal(count.cpu(), expected)
+
+
+@pytest.mark.parametrize("width", [1, 5, 7, 16, 30, 480])
+def test_products_sum_over_as_many_pixels_of_a_narrow_map_as_a_gpu_wants(width: int) -> None:
+    shape = torch.Size((2, 16, 3, width))
+    x = torch.empty(shape, device="meta")
+    weight = torch.empty(16, 16, 1, 3, device="meta")
+    stem, _, _ = line_tiles(shape, 4096, LEAST_SUMMED)
+    dense = _geometry(x, weight, 64)[0]
+    msau = _grids(x)[2]["R"]
+    assert min(stem, dense, msau) >= 16
 
 
 @pytest.mark.parametrize(

@@ -129,10 +129,10 @@ struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Run {
 // How a block is laid out: STEPS of a lane, CHUNKS warps of a channel with consecutive steps, and batches of
 // BATCH states. Its shared memory: [BUFFERS] batches of [BATCH states][B, C][CHUNKS][ROW] pieces of 16 bytes,
 // then a `Handover`.
-template <typename T_, int STEPS_, int CHUNKS_, int BATCH_, int BUFFERS_>
+template <typename T_, int STEPS_, int CHUNKS_, int BATCH_>
 struct Shape {
     using T = T_;
-    static constexpr int STEPS = STEPS_, CHUNKS = CHUNKS_, BATCH = BATCH_, BUFFERS = BUFFERS_;
+    static constexpr int STEPS = STEPS_, CHUNKS = CHUNKS_, BATCH = BATCH_, BUFFERS = 2;
     static constexpr int THREADS = CHANNELS * CHUNKS * 32;
     static constexpr int CHUNK = 32 * STEPS;
     static constexpr int PER_PIECE = 16 / sizeof(T), PIECES = STEPS / PER_PIECE;
@@ -429,11 +429,11 @@ __device__ __forceinline__ void scan(const ScanParams& p) {
 }
 
 // The short one is for short maps; the small ones are for little shared memory.
-using F16 = Shape<__half, 16, 4, 8, 2>;
-using F16Short = Shape<__half, 8, 4, 16, 2>;
-using F16Small = Shape<__half, 8, 4, 4, 2>;
-using F32 = Shape<float, 8, 4, 8, 2>;
-using F32Small = Shape<float, 8, 4, 4, 2>;
+using F16 = Shape<__half, 16, 4, 8>;
+using F16Short = Shape<__half, 8, 4, 16>;
+using F16Small = Shape<__half, 8, 4, 4>;
+using F32 = Shape<float, 8, 4, 8>;
+using F32Small = Shape<float, 8, 4, 4>;
 
 }  // namespace
 

@@ -100,7 +100,8 @@ def amounts_of(config: AugmentConfig, draws: Draws) -> strong.Amounts:
     return strong.amounts(config.strong, draws.strong)
 
 
-@functools.lru_cache(maxsize=8)
+# Never dropped: a recorded step reads them at each replay.
+@functools.cache
 def _neutral_amounts(config: StrongConfig, batch: int, device: torch.device) -> strong.Amounts:
     amounts = strong.amounts(config, torch.zeros(batch, strong.DRAWS, device=device))
     if device.type == "cuda":

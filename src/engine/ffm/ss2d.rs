@@ -1,13 +1,11 @@
 //! SS2D by itself (`kernels/ss2d.cu`), to be compared with the CPU's and timed.
 
-use std::path::Path;
-
+use super::tests::weights;
 use super::*;
 use crate::engine::against_cpu::{
     Closeness, SIZES, made_map, poisoned, print_times, tensor_from_map,
 };
 use crate::engine::driver::GpuLimits;
-use crate::network::Weights;
 use crate::network::ss2d::Ss2d as Reference;
 use crate::network::trace::Trace;
 use crate::ops::CpuPath;
@@ -80,12 +78,6 @@ impl Ss2d {
         // was checked, the gate's by `launch_in`, and y's by the scan.
         unsafe { self.out.launch(stream, &launch, &parameters) }
     }
-}
-
-fn weights() -> anyhow::Result<Weights> {
-    Ok(Weights::load(Path::new(
-        "models/ecmnet_camvid.safetensors",
-    ))?)
 }
 
 #[test]

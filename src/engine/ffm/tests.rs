@@ -11,7 +11,7 @@ use crate::network::ffm as reference;
 use crate::network::trace::Trace;
 use crate::ops::{CpuPath, Function};
 
-fn weights() -> Result<Weights> {
+pub(super) fn weights() -> Result<Weights> {
     let path = Path::new("models/ecmnet_camvid.safetensors");
     Ok(Weights::load(path)?)
 }

@@ -14,7 +14,7 @@ SIZES ?= 512x1024
 COMPUTE_CAP ?= 80
 CANDLE_CUDA := NVCC="$(CURDIR)/.cuda/toolkit/bin/nvcc" CUDA_COMPUTE_CAP=$(COMPUTE_CAP)
 
-.PHONY: help setup tools demo test test-colcon test-launch lint bench parity train finetune
+.PHONY: help setup tools demo test test-colcon test-launch lint bench parity train train-chain finetune
 .PHONY: setup-cuda test-cuda test-candle check-cuda bench-cuda agree-cuda sanitize-cuda
 
 help: ## list the targets
@@ -131,6 +131,14 @@ train: ## train: DATA=<folder or tar> CONFIG=training/configs/<name>.toml [OUT=,
 	PYTHONPATH=training $(PYTHON) -m ecmnet_training.train --config "$(CONFIG)" --data "$(DATA)" \
 	    --out "$(or $(OUT),runs/$(basename $(notdir $(CONFIG))))" \
 	    $(if $(START),--start "$(START)") $(if $(SECOND),--second "$(SECOND)") \
+	    --commit "$$(git rev-parse --short HEAD || echo unknown)"
+
+train-chain: ## recipes one after the other: CHAIN=training/chains/<name>.toml DATA= SECOND= [OUT=, START=, HOLD_OUT=]
+	@test -n "$(DATA)" && test -n "$(CHAIN)" || { echo "make train-chain needs DATA= and CHAIN="; exit 2; }
+	PYTHONPATH=training $(PYTHON) -m ecmnet_training.chain --chain "$(CHAIN)" --data "$(DATA)" \
+	    --out "$(or $(OUT),runs/$(basename $(notdir $(CHAIN))))" \
+	    $(if $(START),--start "$(START)") $(if $(SECOND),--second "$(SECOND)") \
+	    $(if $(HOLD_OUT),--hold-out $(HOLD_OUT)) \
 	    --commit "$$(git rev-parse --short HEAD || echo unknown)"
 
 finetune: ## better masks on your frames: DATA=<pairs> [START=<weights>, OUT=, MINUTES=, HOLD_OUT=, CONFIG=]

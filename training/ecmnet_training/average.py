@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .data import SegmentationSet
 from .evaluate import Normalisation, confusion_of, frames_for, report
 from .export import HELD_OUT, WeightsHeader, read_weights, write_weights
 from .model import ECMNet
@@ -65,6 +66,16 @@ def read_average(
     )
 
 
+def scored(
+    network: ECMNet, header: WeightsHeader, frames: SegmentationSet, held_out: Sequence[str]
+) -> WeightsHeader:
+    """The header with the network's score on `frames`, whose names begin with one of `held_out`."""
+    norm = Normalisation(torch.tensor(header.mean), torch.tensor(header.std), header.train_size)
+    miou = report(confusion_of(network, frames, norm), frames.classes, len(frames))["miou"]
+    miou_on = HELD_OUT + ", ".join(held_out)
+    return dataclasses.replace(header, miou=round(miou, 4), miou_on=miou_on)
+
+
 def main() -> None:
     args = _arguments()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,11 +85,7 @@ def main() -> None:
         if args.data is None:
             raise SystemExit(f"these weights held out {', '.join(held_out)}: give --data to score")
         frames = frames_for(header, args.data, kind=args.kind).split(held_out)[1]
-        norm = Normalisation(torch.tensor(header.mean), torch.tensor(header.std), header.train_size)
-        confusion = confusion_of(network.to(device), frames, norm)
-        miou = report(confusion, frames.classes, len(frames))["miou"]
-        miou_on = HELD_OUT + ", ".join(held_out)
-        header = dataclasses.replace(header, miou=round(miou, 4), miou_on=miou_on)
+        header = scored(network.to(device), header, frames, held_out)
     header = dataclasses.replace(header, commit=args.commit)
     write_weights(args.out, network.state_dict(), header)
     print(f"wrote {args.out}: {len(args.weights)} files, mIoU {header.miou} ({header.miou_on})")

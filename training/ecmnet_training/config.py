@@ -142,12 +142,12 @@ def read_config(path: Path) -> TrainConfig:
     built = {}
     changes = content.get("augment", {})
     if "strong" in changes:
-        strong = _section(StrongConfig, changes["strong"], f"{path}: [augment.strong]")
+        strong = section(StrongConfig, changes["strong"], f"{path}: [augment.strong]")
         content["augment"] = changes | {"strong": strong}
     for key, kind in sections.items():
         if key in content:
-            built[key] = _section(kind, content.pop(key), f"{path}: [{key}]")
-    return _section(TrainConfig, content | built, str(path))
+            built[key] = section(kind, content.pop(key), f"{path}: [{key}]")
+    return section(TrainConfig, content | built, str(path))
 
 
 def copy_config(path: Path, out: Path) -> None:
@@ -176,7 +176,8 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _section(kind: type, values: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+def section(kind: type, values: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+    """The dataclass `kind` of a table's values; a wrong or missing key is an error with `where`."""
     known = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(known))
     missing = sorted(

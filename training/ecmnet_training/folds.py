@@ -35,11 +35,10 @@ from .export import start_of, write_weights
 from .model import with_offsets
 from .offsets import sweep_from_logits, table
 from .road import road_report
-from .train import header_of
+from .train import header_of, train_together
 from .trainer import Trainer
 
 CAMVID_FOLDS = ("0001TP", "0006R0", "0016E5")
-_REPORT_EVERY_S = 20.0
 
 
 def main() -> None:
@@ -138,19 +137,6 @@ def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str,
 def norm_of(trainer: Trainer) -> Normalisation:
     """How the run's network sees its frames."""
     return Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
-
-
-def train_together(trainers: list[Trainer]) -> None:
-    """Runs all to their end, a step of each in turn; on a GPU their work overlaps."""
-    last_report = time.monotonic()
-    while any(t.steps_done < t.total_steps for t in trainers):
-        for trainer in trainers:
-            if trainer.steps_done < trainer.total_steps:
-                trainer.step()
-        if time.monotonic() - last_report > _REPORT_EVERY_S:
-            last_report = time.monotonic()
-            done = "  ".join(f"{t.steps_done}/{t.total_steps}" for t in trainers)
-            print(f"steps {done}", flush=True)
 
 
 def _arguments() -> argparse.Namespace:

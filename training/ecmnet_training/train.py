@@ -13,6 +13,7 @@ continues from the checkpoint.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from .export import HELD_OUT, WeightsHeader, start_of, write_weights
 from .trainer import Trainer
 
 _LOG_EVERY_STEPS = 50
+_REPORT_EVERY_S = 20.0
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
     if args.resume:
         trainer.load_state_dict(torch.load(checkpoint, map_location=device, weights_only=True))
     run_to_end(trainer, args.out, save_every=args.save_every, held_out=held_out)
-    score = _score(trainer, held_out) if held_out is not None else None
+    score = score_of(trainer, held_out) if held_out is not None else None
     write_weights(
         args.out / "weights.safetensors",
         trainer.network().state_dict(),
@@ -69,7 +71,6 @@ def run_to_end(
     """Takes the steps that are left, with events and, each `save_every` epochs, a checkpoint and
     the held-out frames' score in the folder `out`."""
     save_every *= trainer.steps_per_epoch
-    since_log = 0
     with (
         SummaryWriter(str(out)) as writer,
         tqdm(
@@ -78,22 +79,32 @@ def run_to_end(
     ):
         while trainer.steps_done < trainer.total_steps:
             trainer.step()
-            since_log += 1
             done = trainer.steps_done
             if done % _LOG_EVERY_STEPS == 0 or done == trainer.total_steps:
-                loss = trainer.take_mean_loss(since_log)
-                if not np.isfinite(loss):
-                    raise SystemExit(f"the loss is {loss} after {done} steps; lower optim.lr")
+                loss = _finite_loss(trainer)
                 writer.add_scalar("train/loss", loss, done)
                 writer.add_scalar("train/learning_rate", trainer.learning_rate(), done)
                 bar.set_postfix(loss=f"{loss:.3f}")
-                bar.update(since_log)
-                since_log = 0
+                bar.update(done - bar.n)
             if done % save_every == 0 or done == trainer.total_steps:
                 torch.save(trainer.state_dict(), out / "checkpoint.pt")
                 if held_out is not None:
-                    miou = _score(trainer, held_out)["miou"]
+                    miou = score_of(trainer, held_out)["miou"]
                     writer.add_scalar("held_out/miou", miou, done)
+
+
+def train_together(trainers: Sequence[Trainer]) -> None:
+    """Runs all to their end, a step of each in turn; on a GPU their work overlaps."""
+    last_report = time.monotonic()
+    while running := [t for t in trainers if t.steps_done < t.total_steps]:
+        for trainer in running:
+            trainer.step()
+        if time.monotonic() - last_report > _REPORT_EVERY_S:
+            last_report = time.monotonic()
+            runs = (f"{t.steps_done}/{t.total_steps} (loss {_finite_loss(t):.3f})" for t in running)
+            print("steps", *runs, flush=True)
+    for trainer in trainers:
+        _finite_loss(trainer)
 
 
 def header_of(
@@ -120,10 +131,17 @@ def header_of(
     )
 
 
-def _score(trainer: Trainer, held_out: SegmentationSet) -> dict[str, object]:
+def score_of(trainer: Trainer, held_out: SegmentationSet) -> dict[str, object]:
     norm = Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
     confusion = confusion_of(trainer.network(), held_out, norm)
     return report(confusion, held_out.classes, len(held_out))
+
+
+def _finite_loss(trainer: Trainer) -> float:
+    loss = trainer.take_mean_loss()
+    if not np.isfinite(loss):
+        raise SystemExit(f"the loss is {loss} after {trainer.steps_done} steps; lower optim.lr")
+    return loss
 
 
 def _provenance(args: argparse.Namespace, frames: SegmentationSet) -> dict[str, object]:

@@ -8,7 +8,8 @@ each has its own stream.
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,6 +25,27 @@ _RARE = 0.05
 """A class with a smaller share of all pixels than this is rare."""
 
 
+@dataclass(frozen=True)
+class DeviceFrames:
+    """Images `[n, 3, h, w]` and labels `[n, h, w]`, u8, on a device, where runs can share them."""
+
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[SegmentationSet], device: torch.device) -> "DeviceFrames":
+        """The frames of the sets, one set after the other."""
+        count, own = sum(len(part) for part in parts), parts[0]
+        images = torch.empty(count, *own.images.shape[1:], dtype=torch.uint8, device=device)
+        labels = torch.empty(count, *own.labels.shape[1:], dtype=torch.uint8, device=device)
+        first = 0
+        for part in parts:
+            images[first : first + len(part)] = part.images
+            labels[first : first + len(part)] = part.labels
+            first += len(part)
+        return cls(images, labels)
+
+
 class Trainer:
     """The state of one run. `step()` trains on one batch; `network()` is the averaged network."""
 
@@ -36,9 +58,11 @@ class Trainer:
         device: torch.device,
         start: dict[str, Tensor] | None = None,
         second: SegmentationSet | None = None,
+        shared: DeviceFrames | None = None,
     ) -> None:
         """`start` are tensors to begin with, `second` the data set of `optim.mixed_in`, its frames
         of the size of `frames`. The network trains at the configuration's size, whatever theirs.
+        `shared` holds the frames of both, one after the other, where runs share them.
         """
         if len(frames) < config.optim.batch:
             raise ValueError(f"{len(frames)} frames are fewer than a batch ({config.optim.batch})")
@@ -61,8 +85,10 @@ class Trainer:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model.network).eval().requires_grad_(False)
         parts = [frames] if second is None else [frames, second]
-        self.images = torch.cat([part.images for part in parts]).to(device)
-        self.labels = torch.cat([part.labels for part in parts]).to(device)
+        held = shared or DeviceFrames.of(parts, device)
+        if len(held.images) < sum(len(part) for part in parts):
+            raise ValueError(f"{len(held.images)} shared frames are fewer than the run's")
+        self.images, self.labels = held.images, held.labels
         self._rare = (frames.class_frequencies() < _RARE).to(device)
         self.mean, self.std = channel_statistics(frames.images)
         self._mean, self._std = self.mean.to(device), self.std.to(device)
@@ -85,7 +111,7 @@ class Trainer:
         self._optimizer = self._make_optimizer()
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self.steps_done = 0
+        self.steps_done = self._loss_from = 0
 
     def step(self) -> None:
         """Trains on the next batch; on a GPU it returns as soon as the work is queued."""
@@ -98,11 +124,12 @@ class Trainer:
                 self._record()
         self.steps_done += 1
 
-    def take_mean_loss(self, steps: int) -> float:
-        """The mean loss of the last `steps` steps; waits for them."""
+    def take_mean_loss(self) -> float:
+        """The mean loss of the steps since the last call, 0 without one; waits for them."""
         with self._on_stream():
-            mean = self._loss_sum.item() / max(steps, 1)
+            mean = self._loss_sum.item() / max(self.steps_done - self._loss_from, 1)
             self._loss_sum.zero_()
+        self._loss_from = self.steps_done
         return mean
 
     def learning_rate(self) -> float:
@@ -135,7 +162,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr
         self._rng.set_state(state["rng"].cpu())
-        self.steps_done = state["steps_done"]
+        self.steps_done = self._loss_from = state["steps_done"]
         self._step.fill_(self.steps_done)
 
     def _record(self) -> None:

@@ -118,7 +118,7 @@ def test_a_run_starts_from_given_weights_and_mixes_a_second_set_in() -> None:
     assert all(torch.equal(start[n], v) for n, v in trainer.network().state_dict().items())
     assert (trainer._order >= 4).sum(1).tolist() == [1, 1], "one of three is of the second set"
     trainer.step()
-    assert np.isfinite(trainer.take_mean_loss(1))
+    assert np.isfinite(trainer.take_mean_loss())
     with pytest.raises(ValueError, match="mixed_in"):
         Trainer(config, tiny_frames(), seed=0, device=CPU)
 
@@ -134,7 +134,7 @@ def test_a_run_may_train_at_another_size_than_its_frames(monkeypatch: pytest.Mon
     )
     trainer.step()
     assert seen == [((2, 3, 72, 96), (2, 72, 96))]
-    assert np.isfinite(trainer.take_mean_loss(1))
+    assert np.isfinite(trainer.take_mean_loss())
 
 
 def test_every_committed_configuration_is_valid() -> None:

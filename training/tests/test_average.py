@@ -3,10 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from made_drives import write_drives
 
 from ecmnet_training import average
 from ecmnet_training.classes import CAMVID
@@ -33,21 +32,10 @@ def written(path: Path, seed: int, **changes: object) -> dict[str, torch.Tensor]
     return network.state_dict()
 
 
-def drive(root: Path) -> None:
-    lines = []
-    for i, name in enumerate(("d1_0", "d2_0", "d2_1")):
-        label = np.where(np.arange(32)[:, None] < 12 + i, 0, 3) * np.ones((1, 48))
-        Image.fromarray(label.astype(np.uint8)).save(root / f"{name}_labels.png")
-        image = np.repeat(label[..., None] * 40 + 50, 3, axis=2)
-        Image.fromarray(image.astype(np.uint8)).save(root / f"{name}.png")
-        lines.append(f"{name}.png {name}_labels.png\n")
-    (root / "list.txt").write_text("".join(lines))
-
-
 def test_every_tensor_is_the_mean_and_the_score_is_the_averages_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drive(tmp_path)
+    write_drives(tmp_path, ("d1_0", "d2_0", "d2_1"))
     paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
     states = [written(path, seed) for seed, path in enumerate(paths)]
     out = tmp_path / "average.safetensors"

@@ -2,34 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from made_drives import RECIPE, write_drives
 
 from ecmnet_training import chain
 from ecmnet_training.config import read_config
 from ecmnet_training.export import read_weights
 
 CHAINS = Path(__file__).parents[1] / "chains"
-RECIPE = """plan = "B"
-[data]
-kind = "pairs"
-size = [32, 48]
-dataset = "made"
-licence = "Apache-2.0"
-classes = "camvid"
-[optim]
-epochs = 2
-batch = 2
-lr = 5e-3
-weight_decay = 0.02
-warmup_steps = 1
-schedule = "poly"
-ema_decay = 0.8
-[loss]
-class_weight_offset = 1.1
-"""
 CHAIN = """average = ["short", "large"]
 train_size = [48, 64]
 [[parts]]
@@ -47,15 +28,8 @@ runs = [{ recipe = "large.toml", seed = 2 }]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Five frames of two drives, three recipes and a chain."""
-    lines = []
-    for i, name in enumerate(("d1_0", "d1_1", "d1_2", "d2_0", "d2_1")):
-        label = np.where(np.arange(32)[:, None] < 12 + i, 0, 3) * np.ones((1, 48))
-        Image.fromarray(label.astype(np.uint8)).save(tmp_path / f"{name}_labels.png")
-        image = np.repeat(label[..., None] * 40 + 50, 3, axis=2)
-        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{name}.png")
-        lines.append(f"{name}.png {name}_labels.png\n")
-    (tmp_path / "list.txt").write_text("".join(lines))
-    (tmp_path / "tiny.toml").write_text(RECIPE)
+    write_drives(tmp_path, ("d1_0", "d1_1", "d1_2", "d2_0", "d2_1"))
+    (tmp_path / "tiny.toml").write_text(RECIPE.replace("epochs = 16", "epochs = 2"))
     (tmp_path / "mixed.toml").write_text('extends = "tiny.toml"\n[optim]\nmixed_in = 1\n')
     (tmp_path / "large.toml").write_text('extends = "tiny.toml"\n[data]\nsize = [48, 64]\n')
     (tmp_path / "chain.toml").write_text(CHAIN)

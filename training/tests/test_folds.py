@@ -3,46 +3,18 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from made_drives import RECIPE, write_drives
 
 from ecmnet_training import folds, offsets, robustness
 from ecmnet_training.export import read_weights
-
-CONFIG = """plan = "B"
-[data]
-kind = "pairs"
-size = [32, 48]
-dataset = "made"
-licence = "Apache-2.0"
-classes = "camvid"
-[optim]
-epochs = 16
-batch = 2
-lr = 5e-3
-weight_decay = 0.02
-warmup_steps = 1
-schedule = "poly"
-ema_decay = 0.8
-[loss]
-class_weight_offset = 1.1
-"""
 
 
 def test_weights_that_folds_keep_are_judged_on_their_own_drive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = []
-    for i, name in enumerate(("d1_0", "d1_1", "d2_0", "d2_1", "d2_2")):
-        label = np.where(np.arange(32)[:, None] < 12 + i, 0, 3) * np.ones((1, 48))
-        label[16:24, 8 + i : 16 + i] = 8
-        Image.fromarray(label.astype(np.uint8)).save(tmp_path / f"{name}_labels.png")
-        image = np.repeat(label[..., None] * 40 + 50, 3, axis=2)
-        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{name}.png")
-        lines.append(f"{name}.png {name}_labels.png\n")
-    (tmp_path / "list.txt").write_text("".join(lines))
-    (tmp_path / "tiny.toml").write_text(CONFIG)
+    write_drives(tmp_path, ("d1_0", "d1_1", "d2_0", "d2_1", "d2_2"))
+    (tmp_path / "tiny.toml").write_text(RECIPE)
     out, kept = tmp_path / "results.json", tmp_path / "kept"
     command = ["folds", "--config", str(tmp_path / "tiny.toml"), "--seeds", "7", "--device", "cpu"]
     command += ["--folds", "d1", "d2", "--data", str(tmp_path), "--out", str(out)]

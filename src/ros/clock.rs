@@ -1,7 +1,11 @@
 //! The ROS clock: system time, or `/clock` while `use_sim_time` is set.
+//!
+//! r2r 0.9.7 has a clock that follows `/clock`, too, but leaves it out of a build whose message
+//! bindings an earlier one of the same target folder made, as happens where two ROS environments
+//! take turns in a workspace.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use r2r::builtin_interfaces::msg::Time;
 
@@ -10,25 +14,52 @@ use crate::msg::Stamp;
 /// A stamp further from the ROS clock than this was taken by another clock.
 const FOREIGN_NS: u64 = 60_000_000_000;
 
-/// A node's clock.
-#[derive(Clone)]
+/// A node's clock; clones tell the same time. System time unless it is told otherwise.
+#[derive(Clone, Debug, Default)]
 pub(super) struct RosClock {
-    clock: Arc<Mutex<r2r::Clock>>,
+    source: Arc<Mutex<Source>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    /// The newest message of `/clock`; zero before the first.
+    Simulated(Stamp),
 }
 
 impl RosClock {
-    /// Returns the clock of `node`.
-    pub(super) fn of(node: &r2r::Node) -> Self {
-        Self {
-            clock: node.get_ros_clock(),
+    /// Returns the time; `None` while simulated time has not begun.
+    pub(super) fn now(&self) -> Option<Stamp> {
+        let now = match *self.hold() {
+            Source::System => {
+                let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                Stamp::from_ns(i64::try_from(since.ok()?.as_nanos()).ok()?)
+            }
+            Source::Simulated(now) => now,
+        };
+        (now != Stamp::default()).then_some(now)
+    }
+
+    /// Follows system time, or the times it will be told.
+    pub(super) fn simulate(&self, is_simulated: bool) {
+        let mut source = self.hold();
+        *source = match (is_simulated, *source) {
+            (false, _) => Source::System,
+            (true, Source::System) => Source::Simulated(Stamp::default()),
+            (true, simulated) => simulated,
+        };
+    }
+
+    /// Takes the time from `/clock`, where time is simulated.
+    pub(super) fn tick(&self, now: Stamp) {
+        if let Source::Simulated(newest) = &mut *self.hold() {
+            *newest = now;
         }
     }
 
-    /// Returns the time; `None` while simulated time has not begun.
-    pub(super) fn now(&self) -> Option<Stamp> {
-        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        let now_ns = i64::try_from(clock.get_now().ok()?.as_nanos()).ok()?;
-        (now_ns != 0).then(|| Stamp::from_ns(now_ns))
+    fn hold(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the age of a stamp; `None` while there is no time.
@@ -37,17 +68,19 @@ impl RosClock {
     }
 }
 
+/// Returns r2r's time as a stamp.
+pub(super) fn stamp_from_time(time: &Time) -> Stamp {
+    Stamp {
+        sec: time.sec,
+        nanosec: time.nanosec,
+    }
+}
+
 /// Returns a stamp as r2r has it.
 pub(super) fn time_from_stamp(stamp: Stamp) -> Time {
     Time {
         sec: stamp.sec,
         nanosec: stamp.nanosec,
-    }
-}
-
-impl fmt::Debug for RosClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RosClock").finish_non_exhaustive()
     }
 }
 
@@ -101,6 +134,26 @@ impl Age {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn simulated_time_begins_with_the_first_tick_and_ends_with_the_simulation() {
+        let stamp = Stamp {
+            sec: 7,
+            nanosec: 500,
+        };
+        let clock = RosClock::default();
+        let told = clock.clone();
+        told.tick(stamp);
+        assert!(clock.now().is_some_and(|now| now.sec > 1_700_000_000));
+        told.simulate(true);
+        assert_eq!(clock.now(), None);
+        told.tick(stamp);
+        assert_eq!(clock.now(), Some(stamp));
+        told.simulate(true);
+        assert_eq!(clock.now(), Some(stamp), "it goes on");
+        told.simulate(false);
+        assert!(clock.now().is_some_and(|now| now > stamp));
+    }
 
     #[test]
     fn stamps_a_minute_off_are_another_clocks() {

@@ -67,12 +67,11 @@ impl Log {
     ///
     /// Up to Iron rcl makes this publisher with the node; from Jazzy on it leaves it to the
     /// client library, and r2r 0.9.7 makes none.
-    pub(super) fn follow(&self, node: &mut r2r::Node) -> Result<(), NodeError> {
+    pub(super) fn follow(&self, node: &mut r2r::Node, clock: RosClock) -> Result<(), NodeError> {
         if !matches!(r2r::ROS_DISTRO, "foxy" | "galactic" | "humble" | "iron") {
             let publisher = node
                 .create_publisher("/rosout", ROSOUT_QOS)
                 .map_err(NodeError::ros("create the publisher of /rosout"))?;
-            let clock = RosClock::of(node);
             *self.hold_rosout() = Some(Rosout { publisher, clock });
         }
         Ok(())

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::arguments::RosArguments;
 use super::cameras::PerCamera;
+use super::clock::RosClock;
 use super::context;
 use super::diagnostics::{self, CameraFigures, Identity, Level};
 use super::error::NodeError;
@@ -40,14 +41,15 @@ pub fn run(arguments: &RosArguments) -> Result<(), NodeError> {
     let mut node = create(&context)?;
     let resolver = resolver(&node, arguments)?;
     let log = Log::new(node.logger());
+    let clock = RosClock::default();
     let rosout = !arguments.rosout_disabled;
     if rosout {
-        log.follow(&mut node)?;
+        log.follow(&mut node, clock.clone())?;
     }
     let parameters = Parameters::from_overrides(overrides(&node))?;
     let identity = identity(&resolver);
     let cameras = PerCamera::named(&parameters.settings().cameras);
-    let (wiring, outputs) = Wiring::create(node, &cameras, &parameters, &log)?;
+    let (wiring, outputs) = Wiring::create(node, &cameras, &parameters, clock, &log)?;
     let shared = Arc::new(Shared::new(cameras, outputs));
     let (choices_sender, choices) = watch::channel(None);
     let inference = Inference::new(choices, Arc::clone(&shared), &log);

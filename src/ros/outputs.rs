@@ -69,8 +69,8 @@ impl Outputs {
     pub(super) fn create(
         node: &mut r2r::Node,
         cameras: &PerCamera<CameraName>,
+        clock: RosClock,
     ) -> Result<Self, NodeError> {
-        let clock = RosClock::of(node);
         let latched = NEWEST.transient_local();
         let mut first = None;
         let images = cameras.try_map(|name| {

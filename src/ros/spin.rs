@@ -11,10 +11,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream, StreamExt};
+use r2r::QosProfile;
 use tokio::sync::watch;
 
 use super::bond::BondLink;
 use super::cameras::{CameraName, PerCamera};
+use super::clock::{RosClock, stamp_from_time};
 use super::error::NodeError;
 use super::inference::{Choices, Frame};
 use super::intake::Intake;
@@ -34,13 +36,18 @@ pub(super) use transitions::Management;
 /// How long a turn waits for ROS; also how late a stop is noticed.
 const TURN: Duration = Duration::from_millis(20);
 
+/// As rclcpp's nodes have it.
+const CLOCK_QOS: QosProfile = QosProfile::default().keep_last(1).best_effort();
+
 /// How often the graph is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A ROS node and what the spin thread holds of it.
 pub(super) struct Wiring {
     node: r2r::Node,
-    clock: super::clock::RosClock,
+    clock: RosClock,
+    /// `/clock`, while time is simulated.
+    ticks: Option<Ticks>,
     services: ParameterServices,
     lifecycle: LifecycleServices,
     bond: Option<BondLink>,
@@ -49,6 +56,9 @@ pub(super) struct Wiring {
     /// Every subscription to images so far.
     subscribed: Vec<Intake>,
 }
+
+/// Messages of `/clock` as they come.
+type Ticks = Box<dyn Stream<Item = r2r::rosgraph_msgs::msg::Clock> + Send + Unpin>;
 
 /// Messages as they come.
 type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
@@ -71,21 +81,23 @@ impl Wiring {
         mut node: r2r::Node,
         cameras: &PerCamera<CameraName>,
         parameters: &Parameters,
+        clock: RosClock,
         log: &Log,
     ) -> Result<(Self, Outputs), NodeError> {
-        let outputs = Outputs::create(&mut node, cameras)?;
-        let stamp = outputs.clock.now().unwrap_or_default();
+        let outputs = Outputs::create(&mut node, cameras, clock.clone())?;
+        let stamp = clock.now().unwrap_or_default();
         let has_bond = parameters.settings().bond_times().is_some();
         let mut wiring = Self {
-            clock: outputs.clock.clone(),
             services: ParameterServices::create(&mut node, log.clone(), parameters, stamp)?,
             lifecycle: LifecycleServices::create(&mut node, log.clone())?,
             bond: has_bond
-                .then(|| BondLink::create(&mut node, log.clone()))
+                .then(|| BondLink::create(&mut node, clock.clone(), log.clone()))
                 .transpose()?,
             cameras: cameras.map(|_| CameraIntake::default()),
             transforms: None,
             subscribed: Vec::new(),
+            clock,
+            ticks: None,
             node,
         };
         wiring.follow_time(parameters)?;
@@ -93,14 +105,15 @@ impl Wiring {
     }
 
     fn follow_time(&mut self, parameters: &Parameters) -> Result<(), NodeError> {
-        let source = self.node.get_time_source();
-        if parameters.settings().use_sim_time {
-            source
-                .enable_sim_time(&mut self.node)
+        let is_simulated = parameters.settings().use_sim_time;
+        if !is_simulated {
+            self.ticks = None;
+        } else if self.ticks.is_none() {
+            let ticks = (self.node.subscribe("/clock", CLOCK_QOS))
                 .map_err(NodeError::ros("subscribe to /clock"))?;
-        } else {
-            source.disable_sim_time();
+            self.ticks = Some(Box::new(ticks));
         }
+        self.clock.simulate(is_simulated);
         Ok(())
     }
 }
@@ -161,8 +174,13 @@ impl SpinThread {
         end
     }
 
-    /// Notices a simulated clock that jumps back, as it does when a bag starts again.
+    /// Takes simulated time, and notices where it jumps back, as it does when a bag starts again.
     fn watch_time(&mut self) {
+        if let Some(ticks) = &mut self.wiring.ticks {
+            while let Some(Some(tick)) = ticks.next().now_or_never() {
+                self.wiring.clock.tick(stamp_from_time(&tick.clock));
+            }
+        }
         let now = self.wiring.clock.now();
         let is_simulated = self.parameters.settings().use_sim_time;
         let before = mem::replace(&mut self.last_time, now.filter(|_| is_simulated));

@@ -21,7 +21,11 @@ pub(in super::super) struct BondLink {
 
 impl BondLink {
     /// Publishes and subscribes to the topic.
-    pub(in super::super) fn create(node: &mut r2r::Node, log: Log) -> Result<Self, NodeError> {
+    pub(in super::super) fn create(
+        node: &mut r2r::Node,
+        clock: RosClock,
+        log: Log,
+    ) -> Result<Self, NodeError> {
         let messages = node
             .subscribe::<Status>("bond", QosProfile::default().keep_last(100))
             .map_err(NodeError::ros("subscribe to bond"))?;
@@ -30,7 +34,7 @@ impl BondLink {
                 .create_publisher("bond", QosProfile::default().keep_last(5))
                 .map_err(NodeError::ros("create the publisher of bond"))?,
             messages: Box::new(messages),
-            clock: RosClock::of(node),
+            clock,
             log,
         })
     }

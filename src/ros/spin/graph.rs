@@ -109,10 +109,11 @@ impl SpinThread {
     fn renew_node(&mut self) -> Result<(), NodeError> {
         let mut node = create(&self.context)?;
         if self.rosout {
-            self.log.follow(&mut node)?;
+            self.log.follow(&mut node, self.wiring.clock.clone())?;
         }
         let cameras = &self.shared.cameras;
-        let (wiring, outputs) = Wiring::create(node, cameras, &self.parameters, &self.log)?;
+        let clock = self.wiring.clock.clone();
+        let (wiring, outputs) = Wiring::create(node, cameras, &self.parameters, clock, &self.log)?;
         if let Some(choices) = &*self.choices.borrow() {
             outputs.publish_classes(choices.segmenter.classes())?;
         }

@@ -124,15 +124,18 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
-def read_config(path: Path) -> TrainConfig:
+def read_config(path: Path, *, size: tuple[int, int] | None = None) -> TrainConfig:
     """The configuration in a TOML file; a wrong or missing key is an error that names it.
 
-    `extends` names a file beside it, whose values hold where this one has none.
+    `extends` names a file beside it, whose values hold where this one has none. `size` is
+    `data.size` where none of them has one.
     """
     content: dict[str, Any] = {}
     for part in _files_of(path):
         content = _merged(content, tomllib.loads(part.read_text()))
     content.pop("extends", None)
+    if size is not None and "data" in content:
+        content["data"] = {"size": size} | content["data"]
     sections = {
         "data": DataConfig,
         "optim": OptimConfig,

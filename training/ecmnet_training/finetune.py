@@ -4,11 +4,12 @@
         [--minutes M] [--hold-out PREFIX ...]
 
 The folder holds `list.txt` (lines `image label`) and, where its classes are not those of the
-weights, a `classes.json`. Classes of the same name keep their row of the classifier and the offset
-of their logits, others start anew. The last fifth of the list, or the frames of `--hold-out`, are
-never trained on: they score the weights before and after and fit the temperature. Beside what
-`train` leaves, the run's folder gets `finetune.json` with both scores. Exit status 2: something is
-wrong with what was given; 1: the masks are not better than before.
+weights, a `classes.json`. The network keeps the weights' size, unless the configuration has one.
+Classes of the same name keep their row of the classifier and the offset of their logits, others
+start anew. The last fifth of the list, or the frames of `--hold-out`, are never trained on: they
+score the weights before (at their own size) and after, and fit the temperature. Beside what `train`
+leaves, the run's folder gets `finetune.json` with both scores. Exit status 2: something is wrong
+with what was given; 1: the masks are not better than before.
 """
 
 import argparse
@@ -55,7 +56,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     try:
         network, header = read_weights(args.start)
-        config = dataclasses.replace(read_config(args.config), plan=header.plan)
+        config = read_config(args.config, size=header.train_size)
+        config = dataclasses.replace(config, plan=header.plan)
         frames = own_frames(args.data, header, config)
         kept, held_out = split_frames(frames, args.hold_out, config.optim.batch)
         start, carried = carried_over(network, header, frames)
@@ -75,7 +77,7 @@ def main() -> None:
         first = ECMNet(len(frames.classes), config.plan)
         first.load_state_dict(start)
         statistics = torch.tensor(header.mean), torch.tensor(header.std)
-        norm = Normalisation(*statistics, config.data.size)
+        norm = Normalisation(*statistics, header.train_size)
         first = with_offsets(first.to(device).eval(), offsets, frames.classes)
         before = _score(*scores_of(first, held_out, norm), held_out)
     trainer = Trainer(config, kept, seed=args.seed, device=device, start=start)
@@ -228,6 +230,8 @@ def _announce(
     absent = [n for n, share in zip(frames.classes.names, shares, strict=True) if share == 0]
     if absent:
         print(f"no frame to train on has any pixel of: {', '.join(absent)}")
+    was, is_now = ("x".join(map(str, size)) for size in (header.train_size, config.data.size))
+    print(f"network's size: {is_now}" + ("" if was == is_now else f", the start's is {was}"))
     print(f"{config.optim.epochs} epochs", flush=True)
 
 

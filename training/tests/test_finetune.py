@@ -53,7 +53,7 @@ def start(tmp_path: Path) -> Path:
 def small_config(tmp_path: Path) -> Path:
     text = finetune.CONFIG.read_text()
     for key, value in {
-        "size": "[32, 48]", "epochs": "8", "batch": "4", "lr": "5e-3", "warmup_steps": "2",
+        "epochs": "8", "batch": "4", "lr": "5e-3", "warmup_steps": "2",
         "ema_decay": "0.8",
     }.items():  # fmt: skip
         text, found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
@@ -82,12 +82,27 @@ def test_the_command_makes_masks_better_and_says_by_how_much(
     assert result["after"]["miou"] > result["before"]["miou"] + 0.2
     _, header = read_weights(out / "weights.safetensors")
     assert header.plan == "B", "the start's, not the file's"
+    assert header.train_size == (32, 48), "the start's"
     assert header.licence == "research-only (made); frames: the frames' own"
     assert header.temperature == result["temperature"]
     assert header.logit_offsets == result["logit_offsets"] == {"Road": -0.0625, "Car": -0.5}
     assert header.miou == result["after"]["miou"] and header.held_out() == ()
     told = capsys.readouterr().out
     assert "no frame to train on has any pixel of: Building" in told and "mIoU" in told
+    assert "network's size: 32x48\n" in told
+
+    # A size of the configuration's own holds, and what was before stays the start at its size.
+    text = small_config.read_text().replace("[data]", "[data]\nsize = [48, 72]")
+    small_config.write_text(text)
+    sizes = []
+    normalisation = finetune.Normalisation
+    monkeypatch.setattr(
+        finetune, "Normalisation", lambda *a: (sizes.append(a[2]), normalisation(*a))[1]
+    )
+    run(monkeypatch, data=data, start=start, config=small_config, out=out)
+    assert sizes == [(32, 48), (48, 72)]
+    assert read_weights(out / "weights.safetensors")[1].train_size == (48, 72)
+    assert "network's size: 48x72, the start's is 32x48\n" in capsys.readouterr().out
 
 
 def test_other_classes_start_anew_and_those_of_the_same_name_carry_over(
@@ -128,7 +143,7 @@ def test_minutes_shorten_the_schedule_and_too_few_are_refused(
 ) -> None:
     made_folder(tmp_path / "own", frames=5, ids=(0, 3), void=CAMVID.ignore_id)
     network, header = read_weights(start)
-    config = finetune.read_config(small_config)
+    config = finetune.read_config(small_config, size=header.train_size)
     config = dataclasses.replace(
         config, plan="B", optim=dataclasses.replace(config.optim, epochs=10**4)
     )

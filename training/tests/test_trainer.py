@@ -149,7 +149,12 @@ def test_every_committed_configuration_is_valid() -> None:
         enlarged = name == "camvid_mixed" or name.startswith("camvid_enlarged")
         size = (544, 720) if enlarged else (360, 480)
         size = (512, 1024) if name == "cityscapes" else size
-        assert read_config(CONFIGS / f"{name}.toml").data.size == size
+        # Fine-tuning has no size of its own.
+        of_start = (360, 480) if name == "finetune" else None
+        assert read_config(CONFIGS / f"{name}.toml", size=of_start).data.size == size
+    with pytest.raises(ValueError, match=r"\[data\].*missing keys \['size'\]"):
+        read_config(CONFIGS / "finetune.toml")
+    assert read_config(CONFIGS / "finetune_cpu.toml", size=(544, 720)).data.size == (360, 480)
 
 
 def test_a_configuration_extends_another_and_is_copied_with_it(tmp_path: Path) -> None:

@@ -43,11 +43,17 @@ def test_recipes_can_ask_for_the_training_list_and_nothing_else() -> None:
 
 
 def test_no_recipe_turns_as_the_least_held_out_severity_or_blurs_as_the_worst() -> None:
-    recipes = [read_config(path).augment for path in (PAGE.parent / "configs").glob("*.toml")]
-    assert recipes and max(r.rotate_deg for r in recipes) < BY_NAME["tilt"].strengths[0] / 1.9
-    # A disc's deviation along an axis is half its radius.
-    widest = max(max(r.blur_px, r.strong.blur[1]) for r in recipes)
-    assert widest <= BY_NAME["defocus"].strengths[1] / 2
+    photographs = (360, 480)
+    paths = (PAGE.parent / "configs").glob("*.toml")
+    recipes = [read_config(path, size=photographs) for path in paths]
+    steepest = max(recipe.augment.rotate_deg for recipe in recipes)
+    assert recipes and steepest < BY_NAME["tilt"].strengths[0] / 1.9
+    for recipe in recipes:
+        # In pixels of the photographs, which are what is corrupted; networks may see them enlarged.
+        enlarged = recipe.data.size[0] / photographs[0] if recipe.data.kind == "camvid" else 1.0
+        widest = max(recipe.augment.blur_px, recipe.augment.strong.blur[1]) / enlarged
+        # A disc's deviation along an axis is half its radius.
+        assert widest <= BY_NAME["defocus"].strengths[1] / 2
 
 
 def test_training_never_reaches_the_held_out_corruptions() -> None:

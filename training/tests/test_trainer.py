@@ -140,15 +140,20 @@ def test_a_run_may_train_at_another_size_than_its_frames(monkeypatch: pytest.Mon
 def test_every_committed_configuration_is_valid() -> None:
     names = sorted(path.stem for path in CONFIGS.glob("*.toml"))
     assert names == [
-        "camvid", "camvid_enlarged", "camvid_enlarged_cut", "camvid_enlarged_half", "camvid_fast",
-        "camvid_mixed", "camvid_robust", "camvid_scratch", "camvid_varied", "camvid_varied_cut",
+        "camvid", "camvid_doubled", "camvid_doubled_cut", "camvid_doubled_half", "camvid_enlarged",
+        "camvid_enlarged_cut", "camvid_enlarged_half", "camvid_fast", "camvid_mixed",
+        "camvid_robust", "camvid_scratch", "camvid_varied", "camvid_varied_cut",
         "camvid_varied_half", "cityscapes", "finetune", "finetune_cpu", "probe", "world",
         "world_varied",
     ]  # fmt: skip
     for name in names:
-        enlarged = name == "camvid_mixed" or name.startswith("camvid_enlarged")
-        size = (544, 720) if enlarged else (360, 480)
-        size = (512, 1024) if name == "cityscapes" else size
+        size = (360, 480)
+        if name == "camvid_mixed" or name.startswith("camvid_enlarged"):
+            size = (544, 720)
+        elif name.startswith("camvid_doubled"):
+            size = (720, 960)
+        elif name == "cityscapes":
+            size = (512, 1024)
         # Fine-tuning has no size of its own.
         of_start = (360, 480) if name == "finetune" else None
         assert read_config(CONFIGS / f"{name}.toml", size=of_start).data.size == size

@@ -6,8 +6,8 @@
 The chain's file names its parts in order, the runs of each (a recipe and a seed), and the parts
 whose runs, averaged tensor by tensor, are `weights.safetensors`, for a network of `train_size`.
 The runs of a part train side by side. `--hold-out` keeps frames out of all of them, and scores
-each part's average and the weights on them. A part whose runs have all been written is not trained
-again.
+each part's average (at its runs' size, or `train_size` where they differ) and the weights on them.
+A part whose runs have all been written is not trained again.
 """
 
 import argparse
@@ -157,7 +157,9 @@ def main() -> None:
             print(f"{part.name}: written before", flush=True)
         else:
             train_part(runs, data, start=start, device=device, commit=args.commit)
-        network, header = data.average(files[part.name], device)
+        sizes = {recipes[run].data.size for run in part.runs}
+        size = chain.train_size if len(sizes) > 1 else None
+        network, header = data.average(files[part.name], device, size)
         print(f"{part.name}: mIoU {header.miou:.4f} ({header.miou_on})", flush=True)
         start = network.state_dict()
 

@@ -5,10 +5,10 @@
 
 At each rate first the probe's echo, then the node: one image again and again with a new stamp, the
 time from its publication to the arrival of the mask with that stamp, images without a mask, and the
-CPU time of the process beside it.
+CPU time of the process beside it. The Fast DDS profile of `config/` belongs on both sides
+(`FASTRTPS_DEFAULT_PROFILES_FILE`).
 """
 
-import argparse
 import os
 import signal
 import subprocess
@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-from bench_start import CHECKOUT, message_from_image
-from PIL import Image as Picture
+from bench_start import camera_image, message_from_image, node_command, node_parser, start_rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -101,28 +100,17 @@ def cpu_seconds(pid: int) -> float:
 
 def main() -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("node", type=Path, help="the ecmnet_node executable")
+    parser = node_parser(__doc__.splitlines()[0])
     parser.add_argument("probe", type=Path, help="the latency_probe executable, which echoes")
     parser.add_argument("--rates", type=float, nargs="+", default=[30.0, 60.0, 120.0])
     parser.add_argument("--seconds", type=float, default=10.0, help="of images that count")
-    parser.add_argument("--image", type=Path, default=CHECKOUT / "docs" / "world.jpg")
-    parser.add_argument("--size", default="1024x512", help="WxH of the camera's image")
-    parser.add_argument("--weights", default=CHECKOUT / "models" / "ecmnet_camvid.safetensors")
-    parser.add_argument("-p", action="append", default=[], help="further parameter, NAME:=VALUE")
     options = parser.parse_args()
-    width, height = map(int, options.size.split("x"))
-    image = np.asarray(Picture.open(options.image).convert("RGB").resize((width, height)))
-    node: list[str | Path] = [options.node.resolve(), "--ros-args"]
-    for parameter in (f"weights:={options.weights}", *options.p):
-        node += ["-p", parameter]
+    image = camera_image(options)
     processes = {
         "echo": ([options.probe.resolve(), "echo"], "/latency_echo/label_mask"),
-        "node": (node, "/ecmnet/label_mask"),
+        "node": (node_command(options), "/ecmnet/label_mask"),
     }
-    # Graphs of other machines on the network stay out of it.
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init()
+    start_rclpy()
     print("| | rate | p50 | p95 | p99 | max | without a mask | CPU, of a core |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for rate_hz in options.rates:

@@ -102,26 +102,45 @@ def read_log(node: subprocess.Popen[str], camera: Camera) -> None:
             camera.reach("ready")
 
 
-def main() -> None:
-    """Prints each run and the medians."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def node_parser(description: str) -> argparse.ArgumentParser:
+    """What `node_command` and `camera_image` need to know."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("node", type=Path, help="the ecmnet_node executable")
-    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--image", type=Path, default=CHECKOUT / "docs" / "world.jpg")
     parser.add_argument("--size", default="1024x512", help="WxH of the camera's image")
     parser.add_argument("--weights", default=CHECKOUT / "models" / "ecmnet_camvid.safetensors")
     parser.add_argument("-p", action="append", default=[], help="further parameter, NAME:=VALUE")
-    options = parser.parse_args()
-    width, height = map(int, options.size.split("x"))
-    image = np.asarray(Picture.open(options.image).convert("RGB").resize((width, height)))
+    return parser
+
+
+def node_command(options: argparse.Namespace) -> list[str | Path]:
+    """The node with the weights and parameters asked for."""
     command: list[str | Path] = [options.node.resolve(), "--ros-args"]
     for parameter in (f"weights:={options.weights}", *options.p):
         command += ["-p", parameter]
-    # Graphs of other machines on the network stay out of it.
+    return command
+
+
+def camera_image(options: argparse.Namespace) -> np.ndarray:
+    """The image asked for, `[height, width, 3]`, at the size asked for."""
+    width, height = map(int, options.size.split("x"))
+    return np.asarray(Picture.open(options.image).convert("RGB").resize((width, height)))
+
+
+def start_rclpy() -> None:
+    """Starts rclpy in a graph that those of other machines on the network stay out of."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     rclpy.init()
-    camera = Camera(image)
-    runs = [start_once(command, camera) for _ in range(options.runs)]
+
+
+def main() -> None:
+    """Prints each run and the medians."""
+    parser = node_parser(__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    start_rclpy()
+    camera = Camera(camera_image(options))
+    runs = [start_once(node_command(options), camera) for _ in range(options.runs)]
     for number, run in enumerate(runs, 1):
         print(f"run {number}: " + ", ".join(f"{step} {run[step]:.2f} s" for step in STEPS))
     medians = {step: statistics.median(run[step] for run in runs) for step in STEPS}

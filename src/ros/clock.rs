@@ -58,13 +58,13 @@ impl RosClock {
         }
     }
 
-    fn hold(&self) -> MutexGuard<'_, Source> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the age of a stamp; `None` while there is no time.
     pub(super) fn age(&self, stamp: Stamp) -> Option<Age> {
         Some(Age::between(stamp, self.now()?))
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -24,18 +24,12 @@ import torch
 from .calibration import reliability_of
 from .config import read_config
 from .data import SegmentationSet, load, load_second
-from .evaluate import (
-    Normalisation,
-    confusion_from_logits,
-    report,
-    road_from_logits,
-    sums_of,
-)
+from .evaluate import confusion_from_logits, report, road_from_logits, sums_of
 from .export import start_of, write_weights
 from .model import with_offsets
 from .offsets import sweep_from_logits, table
 from .road import road_report
-from .train import header_of, train_together
+from .train import header_of, norm_of, train_together
 from .trainer import Trainer
 
 CAMVID_FOLDS = ("0001TP", "0006R0", "0016E5")
@@ -132,11 +126,6 @@ def pooled_scores(runs: list[tuple[str, Trainer, SegmentationSet]]) -> dict[str,
             "sweep": sweep.rows(classes),
         },
     }
-
-
-def norm_of(trainer: Trainer) -> Normalisation:
-    """How the run's network sees its frames."""
-    return Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
 
 
 def _arguments() -> argparse.Namespace:

@@ -131,9 +131,13 @@ def header_of(
     )
 
 
+def norm_of(trainer: Trainer) -> Normalisation:
+    """How the run's network sees its frames."""
+    return Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
+
+
 def score_of(trainer: Trainer, held_out: SegmentationSet) -> dict[str, object]:
-    norm = Normalisation(trainer.mean, trainer.std, trainer.config.data.size)
-    confusion = confusion_of(trainer.network(), held_out, norm)
+    confusion = confusion_of(trainer.network(), held_out, norm_of(trainer))
     return report(confusion, held_out.classes, len(held_out))
 
 

@@ -1,9 +1,9 @@
 """How soon after an image its mask comes to an rclpy peer, beside an echo: what of that is DDS.
 
     scripts/ros_python scripts/bench_latency.py target/release/ecmnet_node \
-        target/release/examples/latency_probe [--rates 30 60 120] [--seconds 10] [-p NAME:=VALUE]
+        target/release/examples/latency_echo [--rates 30 60 120] [--seconds 10] [-p NAME:=VALUE]
 
-At each rate first the probe's echo, then the node: one image again and again with a new stamp, the
+At each rate first the echo, then the node: one image again and again with a new stamp, the
 time from its publication to the arrival of the mask with that stamp, images without a mask, and the
 CPU time of the process beside it. The Fast DDS profile of `config/` belongs on both sides
 (`FASTRTPS_DEFAULT_PROFILES_FILE`).
@@ -101,13 +101,13 @@ def cpu_seconds(pid: int) -> float:
 def main() -> None:
     """Prints a table."""
     parser = node_parser(__doc__.splitlines()[0])
-    parser.add_argument("probe", type=Path, help="the latency_probe executable, which echoes")
+    parser.add_argument("echo", type=Path, help="the latency_echo executable")
     parser.add_argument("--rates", type=float, nargs="+", default=[30.0, 60.0, 120.0])
     parser.add_argument("--seconds", type=float, default=10.0, help="of images that count")
     options = parser.parse_args()
     image = camera_image(options)
     processes = {
-        "echo": ([options.probe.resolve(), "echo"], "/latency_echo/label_mask"),
+        "echo": ([options.echo.resolve()], "/latency_echo/label_mask"),
         "node": (node_command(options), "/ecmnet/label_mask"),
     }
     start_rclpy()

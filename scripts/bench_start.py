@@ -130,7 +130,8 @@ def camera_image(options: argparse.Namespace) -> np.ndarray:
 def start_rclpy() -> None:
     """Starts rclpy in a graph that those of other machines on the network stay out of."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init()
+    # Not the command line, whose `-p NAME:=VALUE` is the node's.
+    rclpy.init(args=[])
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ pub(crate) struct NetworkArguments {
     /// CPU threads; by default one for each core
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Size at which the network sees an image: native, train or HxW [default: train]
+    /// Size at which the network sees an image: native, train or HxW; by default train, for bench
+    /// its --size
     #[arg(long, value_name = "SIZE")]
     pub(crate) network_size: Option<NetworkSize>,
 }

@@ -5,11 +5,12 @@
 //! latency_echo [--ros-args -r /image:=/camera/image_raw]
 //! ```
 
+use std::time::Duration;
+
 use anyhow::Result;
 use ecmnet_ros::msg::{Image, Message};
 use futures::{FutureExt, StreamExt};
 use r2r::QosProfile;
-use std::time::Duration;
 
 /// Longest turn of the loop that waits for ROS.
 const TURN: Duration = Duration::from_millis(20);
@@ -26,7 +27,7 @@ fn main() -> Result<()> {
         node.spin_once(TURN);
         while let Some(Some(message)) = images.next().now_or_never() {
             let image = Image::from_cdr(&message)?;
-            zeros.resize((image.width * image.height) as usize, 0);
+            zeros.resize(image.width as usize * image.height as usize, 0);
             let mask = Image {
                 header: image.header,
                 height: image.height,

@@ -32,6 +32,7 @@ mod overlap;
 pub(crate) mod pack;
 pub(crate) mod preprocess;
 pub(crate) mod scan;
+pub(crate) mod stager;
 pub(crate) mod stem;
 mod survey;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use frame::FrameBuffers;
 use head::Head;
 use network::{GpuMaps, GpuNetwork};
 use preprocess::{ImageLayout, Preprocess};
+use stager::Stager;
 
 /// Layouts whose buffers and graphs are kept; a further one takes the place of the least recently used.
 const KEPT_LAYOUTS: usize = 4;
@@ -62,6 +64,7 @@ pub struct Engine {
     preprocess: Preprocess,
     network: GpuNetwork,
     head: Head,
+    stager: Stager,
     /// Most recently used first.
     prepared: Vec<Prepared>,
 }
@@ -108,6 +111,7 @@ impl Engine {
                 &metadata.logit_offsets,
                 metadata.temperature,
             )?,
+            stager: Stager::new(),
             prepared: Vec::with_capacity(KEPT_LAYOUTS),
             gpu,
         })
@@ -126,8 +130,9 @@ impl Engine {
     ) -> Result<EngineFrame> {
         let start = Instant::now();
         let stream = self.gpu.stream();
-        let Prepared { frame, graph, .. } = self.prepared_for(image, fit, with_confidence)?;
-        frame.send(image, &stream)?;
+        let (prepared, stager) = self.prepared_for(image, fit, with_confidence)?;
+        let Prepared { frame, graph, .. } = prepared;
+        frame.send(image, stager, &stream)?;
         let sent = Instant::now();
         graph.launch()?;
         frame.fetch(with_confidence, &stream)?;
@@ -141,8 +146,8 @@ impl Engine {
     /// Puts the image into the device's memory, for [`Engine::replay`]; errs as [`Engine::run`] does.
     pub fn load(&mut self, image: &ImageView<'_>, fit: InputFit) -> Result<()> {
         let stream = self.gpu.stream();
-        let Prepared { frame, .. } = self.prepared_for(image, fit, false)?;
-        frame.send(image, &stream)?;
+        let (prepared, stager) = self.prepared_for(image, fit, false)?;
+        prepared.frame.send(image, stager, &stream)?;
         Ok(stream.synchronise()?)
     }
 
@@ -185,13 +190,13 @@ impl Engine {
     }
 
     /// Returns the buffers and recorded work for such an image, made now where it is the first of its
-    /// layout.
+    /// layout, and what copies it there.
     fn prepared_for(
         &mut self,
         image: &ImageView<'_>,
         fit: InputFit,
         with_confidence: bool,
-    ) -> Result<&mut Prepared> {
+    ) -> Result<(&mut Prepared, &mut Stager)> {
         self.gpu.bind()?;
         let key = Key {
             layout: ImageLayout::from(image),
@@ -210,7 +215,7 @@ impl Engine {
             }
         };
         self.prepared.insert(0, prepared);
-        Ok(&mut self.prepared[0])
+        Ok((&mut self.prepared[0], &mut self.stager))
     }
 
     fn prepare(&self, key: Key) -> Result<Prepared> {

@@ -1,15 +1,12 @@
 //! The host's side of a frame: the camera's bytes to the device, the mask back.
 
-use super::driver::{Buffer, CudaError, Gpu, PinnedBuffer, Stream, copy_past_caches};
+use super::driver::{Buffer, CudaError, Gpu, PinnedBuffer, Stream};
 use super::head::MaskBuffer;
 use super::preprocess::ImageLayout;
+use super::stager::Stager;
 use crate::error::{Error, Result};
 use crate::image::ImageView;
 use crate::labels::{Confidence, LabelMask};
-
-/// Bytes that are staged at a time: while the device fetches one piece, the CPU stages the next. Half of
-/// what is left within these bounds, since each piece costs a call, and the last is waited for.
-const PIECE_BYTES: [usize; 2] = [128 << 10, 512 << 10];
 
 /// Memory for the frames of one layout, on the device and pinned on the host.
 pub(crate) struct FrameBuffers {
@@ -39,22 +36,21 @@ impl FrameBuffers {
     ///
     /// The stream's earlier work with these buffers is done. Errs if the image is larger than the
     /// layout's.
-    pub(crate) fn send(&mut self, image: &ImageView<'_>, stream: &Stream) -> Result<(), CudaError> {
+    pub(crate) fn send(
+        &mut self,
+        image: &ImageView<'_>,
+        stager: &mut Stager,
+        stream: &Stream,
+    ) -> Result<(), CudaError> {
         let image = image.used();
         self.bytes.check_len("the image", image.len())?;
-        let mut sent = 0;
-        while sent < image.len() {
-            let left = image.len() - sent;
-            let piece = (left / 2).clamp(PIECE_BYTES[0], PIECE_BYTES[1]).min(left);
-            let place = sent..sent + piece;
-            copy_past_caches(
-                &mut self.staging.as_mut_slice()[place.clone()],
-                &image[place.clone()],
-            );
-            self.bytes.copy_range_from(&self.staging, place, stream)?;
-            sent += piece;
+        let staging = self.staging.as_mut_slice()[..image.len()].as_mut_ptr();
+        // SAFETY: `staging` has as many bytes, and the device reads only parts that are there.
+        unsafe {
+            stager.copy(staging, image, |part| {
+                self.bytes.copy_range_from(&self.staging, part, stream)
+            })
         }
-        Ok(())
     }
 
     /// Puts the copy of the mask, and of the confidence where asked for, to the host on `stream`.
@@ -98,11 +94,12 @@ mod tests {
         let bytes: Vec<u8> = (0..step * height).map(|i| (i * 7919 % 251) as u8).collect();
         let image = ImageView::new(PixelFormat::Rgb8, width, height, step, &bytes)?;
         let mut frame = FrameBuffers::new(&gpu, &ImageLayout::from(&image))?;
-        frame.send(&image, &gpu.stream())?;
+        let mut stager = Stager::new();
+        frame.send(&image, &mut stager, &gpu.stream())?;
         assert_eq!(frame.bytes.to_vec()?, image.used());
         let larger = ImageView::new(PixelFormat::Rgb8, width, height, step + 1, &[0; 3012 * 613])?;
         assert!(matches!(
-            frame.send(&larger, &gpu.stream()),
+            frame.send(&larger, &mut stager, &gpu.stream()),
             Err(CudaError::Size { .. })
         ));
         Ok(())
@@ -133,11 +130,12 @@ mod tests {
         let mut frame = FrameBuffers::new(&gpu, &ImageLayout::from(&view))?;
         let stream = gpu.stream();
         frame.mask.device.fill_bytes(0, &stream)?;
+        let mut stager = Stager::new();
         let mut times: [Vec<f64>; 4] = Default::default();
         for i in 0..600 {
             let view = ImageView::from_rgb8(width, height, &images[i % 8])?;
             let start = Instant::now();
-            frame.send(&view, &stream)?;
+            frame.send(&view, &mut stager, &stream)?;
             let sent = start.elapsed();
             frame.fetch(false, &stream)?;
             stream.synchronise()?;

@@ -103,12 +103,13 @@ sanitize-cuda: ## every kernel under compute-sanitizer's tools, which must find 
 	$(call sanitize,initcheck)
 	$(call sanitize,racecheck --racecheck-detect-level error,$(with_clusters:%=--skip %))
 
-check-cuda: tools ## with no GPU: kernels for every architecture, clippy, programs that start without CUDA
+check-cuda: tools ## with no GPU: kernels for every architecture, clippy, the host's copies, programs without CUDA
 	@scripts/setup_cuda
 	$(WITH_ROS) cargo clippy --all-targets --features cuda -- -D warnings
 	$(CANDLE_CUDA) $(WITH_ROS) cargo clippy --lib --tests --features candle-cuda -- -D warnings
 	$(WITH_ROS) cargo build --bins --features cuda
 	$(WITH_ROS) python -m pytest -v tests/test_no_gpu.py
+	$(WITH_ROS) cargo test --features cuda,inject-faults --lib -- engine::stager engine::driver::staging
 	$(WITH_ROS) cargo test --features cuda,inject-faults --test node faults
 
 bench-cuda: setup-cuda ## the engine beside PyTorch's best mode, into out/bench/: PYTHON=, SIZES=HxW,.. or all

@@ -46,11 +46,15 @@ fn mounted_node(graph: &Graph, more: &str) -> Result<Node> {
     graph.running_node(&[&place[..], &["-p", more]].concat())
 }
 
-/// Publishes images until diagnostics count a reason for which there is no drivable area.
-fn stopped_for(peer: &mut Peer, reason: &str) -> Result<Value> {
+/// Publishes images, with their calibration where it is given, until diagnostics count a reason for which
+/// there is no drivable area.
+fn stopped_for(peer: &mut Peer, info: Option<&Value>, reason: &str) -> Result<Value> {
     let figure = format!("drivable_area.{reason}");
     let mut status = Value::Null;
     wait_for(&figure, || {
+        if let Some(info) = info {
+            peer.publish("/camera_info", info)?;
+        }
         peer.publish("/image", &rgb_image(48, 32))?;
         let taken = peer.ask(
             "take_latest",
@@ -71,7 +75,7 @@ fn what_is_missing_for_the_ground_is_counted_and_masks_go_on() -> Result<()> {
     peer.subscribe(AREA, GRID_TYPE)?;
     peer.advertise_images("/image", true)?;
     peer.mask_of("/image", &rgb_image(48, 32), MASK)?;
-    stopped_for(&mut peer, "no_camera_info")?;
+    stopped_for(&mut peer, None, "no_camera_info")?;
     peer.advertise("/camera_info", INFO_TYPE, false)?;
     for (info, reason) in [
         (
@@ -85,16 +89,7 @@ fn what_is_missing_for_the_ground_is_counted_and_masks_go_on() -> Result<()> {
             "tf_unknown_frame",
         ),
     ] {
-        wait_for(reason, || {
-            peer.publish("/camera_info", &info)?;
-            peer.publish("/image", &rgb_image(48, 32))?;
-            let taken = peer.ask(
-                "take_latest",
-                json!({"topic": "/diagnostics", "timeout_s": 1.5}),
-            )?;
-            let count = value(&taken["status"][0], &format!("drivable_area.{reason}"));
-            Ok((!count.is_empty()).then_some(()))
-        })?;
+        stopped_for(&mut peer, Some(&info), reason)?;
         peer.mask_of("/image", &rgb_image(48, 32), MASK)?;
     }
     for _ in 0..10 {
@@ -157,17 +152,9 @@ fn the_vehicles_own_parts_are_not_ground_and_a_picture_that_does_not_fit_is_told
     watch(&mut peer)?;
     peer.subscribe(AREA, GRID_TYPE)?;
     peer.advertise_images("/image", true)?;
-    peer.ask(
-        "advertise",
-        json!({"topic": "/camera_info", "type": INFO_TYPE}),
-    )?;
+    peer.advertise("/camera_info", INFO_TYPE, false)?;
     let info = calibration(48, 30.0, "camera_optical_frame");
-    wait_for("a reader of /camera_info", || {
-        let matched = peer.ask("matched", json!({"topic": "/camera_info"}))?;
-        Ok((matched != json!(0)).then_some(()))
-    })?;
-    peer.publish("/camera_info", &info)?;
-    stopped_for(&mut peer, "ego_mask")?;
+    stopped_for(&mut peer, Some(&info), "ego_mask")?;
     let own = text("ego_mask", &own.display().to_string());
     let results = set(&mut peer, json!([own]))?;
     ensure!(results[0]["successful"] == true, "{results:?}");

@@ -46,22 +46,25 @@ fn mounted_node(graph: &Graph, more: &str) -> Result<Node> {
     graph.running_node(&[&place[..], &["-p", more]].concat())
 }
 
-/// Publishes images, with their calibration where it is given, until diagnostics count a reason for which
-/// there is no drivable area.
-fn stopped_for(peer: &mut Peer, info: Option<&Value>, reason: &str) -> Result<Value> {
+/// Publishes an image, after its calibration where that is given, and returns the node's next status.
+fn status_after_image(peer: &mut Peer, info: Option<&Value>) -> Result<Value> {
+    if let Some(info) = info {
+        peer.publish("/camera_info", info)?;
+    }
+    peer.publish("/image", &rgb_image(48, 32))?;
+    let taken = peer.ask(
+        "take_latest",
+        json!({"topic": "/diagnostics", "timeout_s": 1.5}),
+    )?;
+    Ok(taken["status"][0].clone())
+}
+
+/// Publishes images until diagnostics count a reason for which there is no drivable area.
+fn stopped_for(peer: &mut Peer, info: Option<&Value>, reason: &str) -> Result<()> {
     let figure = format!("drivable_area.{reason}");
-    let mut status = Value::Null;
     wait_for(&figure, || {
-        if let Some(info) = info {
-            peer.publish("/camera_info", info)?;
-        }
-        peer.publish("/image", &rgb_image(48, 32))?;
-        let taken = peer.ask(
-            "take_latest",
-            json!({"topic": "/diagnostics", "timeout_s": 1.5}),
-        )?;
-        status = taken["status"][0].clone();
-        Ok((!value(&status, &figure).is_empty()).then(|| status.clone()))
+        let status = status_after_image(peer, info)?;
+        Ok((!value(&status, &figure).is_empty()).then_some(()))
     })
 }
 
@@ -209,13 +212,8 @@ fn a_kept_grid_is_there_before_anybody_reads_it() -> Result<()> {
     peer.advertise("/camera_info", INFO_TYPE, false)?;
     let info = calibration(48, 30.0, "camera_optical_frame");
     wait_for("a grid that nobody reads", || {
-        peer.publish("/camera_info", &info)?;
-        peer.publish("/image", &rgb_image(48, 32))?;
-        let taken = peer.ask(
-            "take_latest",
-            json!({"topic": "/diagnostics", "timeout_s": 1.5}),
-        )?;
-        let made = value(&taken["status"][0], "drivable_area");
+        let status = status_after_image(&mut peer, Some(&info))?;
+        let made = value(&status, "drivable_area");
         Ok((made.parse::<u64>().unwrap_or(0) > 0).then_some(()))
     })?;
     let mut late = graph.peer("late")?;
